@@ -129,9 +129,12 @@ def _entry(place: str, line: str) -> dict[str, str]:
     if not isinstance(entry, dict) or "text" not in entry:
         got = f"the keys {sorted(entry)}" if isinstance(entry, dict) else type(entry).__name__
         raise InputError(f"{expected}; got {got}; {remedy}")
-    for key in {"id", "register", "text"} & entry.keys():
-        if not isinstance(entry[key], str) or not entry[key].strip():
-            raise InputError(f'expected a string that is not empty as "{key}" on {place}; got {entry[key]!r}; {remedy}')
+    for key in ("id", "register", "text"):
+        value = entry.get(key, "absent")
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(
+                f'expected a string that is not empty as "{key}" on {place}; got {_shortened(value)}; {remedy}'
+            )
     return entry
 
 
@@ -139,8 +142,12 @@ def _check_distinct(path: Path, key: str, values: list[str]) -> None:
     first: dict[str, int] = {}
     for number, value in enumerate(values, start=1):
         if first.setdefault(value, number) != number:
-            shown = value if len(value) <= 40 else value[:40] + "..."
             raise InputError(
-                f"expected a different {key} for every text of {path}; got {shown!r} "
+                f"expected a different {key} for every text of {path}; got {_shortened(value)} "
                 f"for texts {first[value]} and {number}; change or remove one of them"
             )
+
+
+def _shortened(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
