@@ -1,0 +1,83 @@
+"""Experiment 1: how many massive Query, Key and Value entries each model has, and where.
+
+A norm M[head, dim] over one text is massive where it exceeds lambda = 5 times the layer's mean (Jin et al. 2025).
+"""
+
+from dropeact.estimators import Conjunction, Estimate, only, ratio
+from dropeact.estimators.regions import equivalent_count, far_more_by_ratio, fewer_by_ratio
+from dropeact.measured import Measured
+from dropeact.verdicts import claim
+from dropeact.verdicts.replication import replicates
+
+
+def totals(measured: Measured, tensor: str) -> Estimate:
+    """DroPE's count over RoPE's, each summed over the layers of a text."""
+    return ratio(measured.drope.counts(tensor).sum("layer"), measured.rope.counts(tensor).sum("layer"))
+
+
+@claim("massive-query-reduction", region=fewer_by_ratio())
+def massive_query_reduction(measured: Measured) -> Estimate:
+    """DroPE has fewer massive Query values than RoPE, summed over layers.
+
+    mean over texts of sum_l count_drope[l] / mean over texts of sum_l count_rope[l]
+    """
+    return totals(measured, "query")
+
+
+@claim("massive-key-reduction", region=fewer_by_ratio())
+def massive_key_reduction(measured: Measured) -> Estimate:
+    """DroPE has fewer massive Key values than RoPE, summed over layers.
+
+    mean over texts of sum_l count_drope[l] / mean over texts of sum_l count_rope[l]
+    """
+    return totals(measured, "key")
+
+
+@claim("massive-value-unchanged", region=equivalent_count())
+def massive_value_unchanged(measured: Measured) -> Estimate:
+    """The number of massive entries of the Value tensor is equivalent in both models, within 10 %.
+
+    mean over texts of sum_l count_drope[l] / mean over texts of sum_l count_rope[l]
+    """
+    return totals(measured, "value")
+
+
+@claim("massive-layer1-surge", region=far_more_by_ratio(), layers="write")
+def massive_layer1_surge(measured: Measured) -> Estimate:
+    """At the layer that writes the first token's norm, DroPE has at least twice as many massive Query values.
+
+    mean over texts of count_drope[w] / mean over texts of count_rope[w], w selected on the other half
+    """
+    drope, rope = (measured.at_write(model.counts("query")) for model in (measured.drope, measured.rope))
+    return ratio(drope, rope)
+
+
+@claim("massive-layer1-only", region=fewer_by_ratio(), layers="write", kind="direction")
+def massive_layer1_only(measured: Measured) -> Conjunction:
+    """The layer that writes the first token's norm is the only one where DroPE has more massive Query values.
+
+    per layer l: mean over texts of count_drope[l] / mean over texts of count_rope[l], above 1 at w and not elsewhere
+    """
+    drope, rope = measured.drope.counts("query"), measured.rope.counts("query")
+    excess = {
+        int(layer): ratio(drope.sel(layer=layer, drop=True), rope.sel(layer=layer, drop=True))
+        for layer in rope["layer"].values
+    }
+    return only(excess, sorted(set(measured.write_layers.values())), bound=1.0)
+
+
+@claim("massive-late-layers-fall", region=fewer_by_ratio(), layers="write")
+def massive_late_layers_fall(measured: Measured) -> Estimate:
+    """After the layer that writes the first token's norm, DroPE has fewer massive Query values per layer.
+
+    mean over texts and layers l > w of count_drope[l] / the same of count_rope[l], w selected on the other half
+    """
+    drope, rope = (measured.after_write(model.counts("query")) for model in (measured.drope, measured.rope))
+    return ratio(drope, rope)
+
+
+massive_query_reduction.replicated_within(replicates("massive-query-reduction", "change", scale="ratio"))
+massive_key_reduction.replicated_within(replicates("massive-key-reduction", "change", scale="ratio"))
+massive_value_unchanged.replicated_within(replicates("massive-value-unchanged", "change", scale="ratio"))
+massive_layer1_surge.replicated_within(replicates("massive-layer1-surge", "ratio", scale="ratio"))
+massive_late_layers_fall.replicated_within(replicates("massive-late-layers-fall", "change", scale="ratio"))

@@ -1,0 +1,91 @@
+"""Experiment 4: attention sinks, the first token's norm, and how compressed the representations are.
+
+A head is a sink where its queries 1..63 give the first key at least tau = 0.3 of their attention on average. All 64
+tokens of natural text; uniform causal attention would score 0.06 there, so a sink is no artefact of short prompts.
+"""
+
+import xarray as xr
+
+from dropeact.estimators import Estimate, difference, mean, ratio
+from dropeact.estimators.regions import equivalent_rate, fewer_by_ratio, higher_rate, lower_rate, most
+from dropeact.measured import Measured
+from dropeact.verdicts import claim
+from dropeact.verdicts.replication import replicates
+
+RATE = "share of heads"
+
+
+def sink_rate(rates: xr.DataArray) -> xr.DataArray:
+    """Share of sink heads over all layers, per text."""
+    return rates.mean("layer", skipna=False)
+
+
+@claim("sink-rate-rope", region=most())
+def sink_rate_rope(measured: Measured) -> Estimate:
+    """Most heads of the RoPE model are attention sinks at tau = 0.3.
+
+    mean over texts, layers and heads of [mean attention of queries 1..63 to key 0 >= 0.3]
+    """
+    return mean(sink_rate(measured.rope.sink_rate()), unit=RATE)
+
+
+@claim("sink-rate-drope", region=most())
+def sink_rate_drope(measured: Measured) -> Estimate:
+    """Most heads of the DroPE model are attention sinks at tau = 0.3.
+
+    mean over texts, layers and heads of [mean attention of queries 1..63 to key 0 >= 0.3]
+    """
+    return mean(sink_rate(measured.drope.sink_rate()), unit=RATE)
+
+
+@claim("sink-rate-equivalent", region=equivalent_rate())
+def sink_rate_equivalent(measured: Measured) -> Estimate:
+    """The sink rates of the two models are equivalent, within 0.10.
+
+    mean over texts of the sink rate of DroPE minus that of RoPE
+    """
+    return difference(sink_rate(measured.drope.sink_rate()), sink_rate(measured.rope.sink_rate()), unit=RATE)
+
+
+@claim("sink-rate-early-layers", region=lower_rate(), layers="write")
+def sink_rate_early_layers(measured: Measured) -> Estimate:
+    """DroPE has fewer sink heads than RoPE up to the layer that writes the first token's norm.
+
+    mean over texts and layers l <= w of the sink rate of DroPE minus that of RoPE, w selected on the other half
+    """
+    drope, rope = (measured.up_to_write(model.sink_rate()) for model in (measured.drope, measured.rope))
+    return difference(drope, rope, unit=RATE)
+
+
+@claim("bos-norm-peak", region=fewer_by_ratio())
+def bos_norm_peak(measured: Measured) -> Estimate:
+    """The first token's norm peaks lower in DroPE than in RoPE.
+
+    mean over texts of max_l |x_0 after block l| of DroPE over the same of RoPE, before the final norm
+    """
+    drope, rope = (
+        model.first_norm.isel(depth=slice(1, None)).max("depth") for model in (measured.drope, measured.rope)
+    )
+    return ratio(drope, rope, floor=measured.floor("first_norm"))
+
+
+@claim("entropy-minimum", region=higher_rate())
+def entropy_minimum(measured: Measured) -> Estimate:
+    """Representations are less compressed in DroPE: their smallest entropy over the layers is higher.
+
+    mean over texts of min_l H_l of DroPE minus that of RoPE; H = -sum_j p_j ln p_j, p_j = sigma_j^2 / sum sigma^2 of the
+    hidden states after block l
+    """
+    drope, rope = (
+        model.observations["entropy"].isel(depth=slice(1, None)).min("depth", skipna=False)
+        for model in (measured.drope, measured.rope)
+    )
+    return difference(drope, rope, unit="nats")
+
+
+sink_rate_rope.replicated_within(replicates("sink-rate-rope", "rate", scale="rate"), protocol="natural")
+sink_rate_drope.replicated_within(replicates("sink-rate-drope", "rate", scale="rate"), protocol="natural")
+sink_rate_equivalent.replicated_within(
+    replicates("sink-rate-equivalent", "difference", scale="difference"), protocol="natural"
+)
+bos_norm_peak.replicated_within(replicates("bos-norm-peak", "change", scale="ratio"), protocol="natural")

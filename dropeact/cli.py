@@ -1,0 +1,170 @@
+"""The command `dropeact`: each subcommand imports what it needs, so that `--help` and `audit` start at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropeact.axes import InputError
+
+app = typer.Typer(
+    help="Test-driven claims about what happens inside a language model when its positional embeddings are dropped.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+PairOption = Annotated[str | None, typer.Option("--pair", help="A known pair (see `dropeact pairs`) or a TOML file.")]
+RopeOption = Annotated[str | None, typer.Option("--rope", help="RoPE checkpoint: hub id, local folder, GGUF file.")]
+DropeOption = Annotated[str | None, typer.Option("--drope", help="DroPE checkpoint: hub id, local folder, GGUF file.")]
+TextsOption = Annotated[str | None, typer.Option("--texts", help="Your own corpus: JSONL or text.")]
+ArmOption = Annotated[str | None, typer.Option("--arm", help="first, bos or separator.")]
+OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, long, or all.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cuda, cuda:0, mps or cpu.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
+
+
+def main() -> None:
+    """Run the command; unusable input is one line and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"dropeact: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def measure(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results; the same command resumes there.")],
+    pair: PairOption = None,
+    rope: RopeOption = None,
+    drope: DropeOption = None,
+    texts: TextsOption = None,
+    arm: ArmOption = None,
+    only: OnlyOption = "core",
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say tokens, minutes, memory and downloads only.")] = False,
+) -> None:
+    """Measure a pair into a folder.
+
+    Example: dropeact measure --pair=smollm2-135m --out=runs/mine
+    """
+    from dropeact.measurements import plan
+
+    request = plan.Request(chosen(pair, rope, drope, arm), arm or "", texts, only, device, dtype)
+    if dry_run:
+        print("\n".join(plan.dry_run(request, out)))
+        return
+    plan.measure_pair(request, out)
+    print(f"measured: {out}; judge with `dropeact report {out}`")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def verify(context: typer.Context) -> None:
+    """Judge claims: builds and runs the pytest line for you; every option of `pytest -m claims` is passed on.
+
+    Example: dropeact verify --pair=smollm2-135m --fresh --out=runs/mine
+    """
+    from dropeact import bundled
+
+    home = bundled.folder("claims").parent
+    line = [sys.executable, "-m", "pytest", f"--rootdir={home}", "-c", str(home / "pyproject.toml"), "-m", "claims"]
+    line += ["-p", "no:cacheprovider", str(home / "claims"), *context.args]
+    print(" ".join(["pytest", *line[3:]]))
+    raise typer.Exit(subprocess.call(line))
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="A folder of stored results.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write (default: FINDINGS.md).")
+    ] = None,
+) -> None:
+    """Write FINDINGS.md and figures from stored results; loads no model.
+
+    Example: dropeact report results/smollm2-135m
+    """
+    from dropeact.report import write
+
+    print(write(directory, output=output))
+
+
+@app.command()
+def explain(
+    claim: Annotated[str, typer.Argument(help="The id of a claim.")],
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Stored results (default: the accepted ones).")
+    ] = None,
+) -> None:
+    """Show a claim's statement, formula, region, per-text table, published value and the command that measures it."""
+    from dropeact.report.explain import explained
+
+    print("\n".join(explained(claim, results)))
+
+
+@app.command()
+def claims() -> None:
+    """List every claim with its experiment, source and region."""
+    from dropeact import published
+    from dropeact.verdicts import load_claims
+
+    known = load_claims()
+    for id, entry in published.claims().items():
+        judged = f"{known[id].kind}, {known[id].region}" if id in known else "not judged yet"
+        print(f"{id:<38} {entry.source:<34} {judged}")
+    for id in sorted(set(known) - set(published.claims())):
+        print(f"{id:<38} {'this project':<34} {known[id].kind}, {known[id].region}")
+
+
+@app.command()
+def pairs() -> None:
+    """List the known pairs."""
+    from dropeact.pairs import DEFAULT, known
+
+    for pair in known().values():
+        note = " (default)" if pair.name == DEFAULT else ""
+        print(f"{pair.name:<16}{pair.rope}  |  {pair.drope}  |  {pair.primary_arm} arm{note}")
+
+
+@app.command()
+def accept(directory: Annotated[Path, typer.Argument(help="A measured run.")]) -> None:
+    """Make a run the accepted results of its pair: copies the store, locks its verdicts, says what changed."""
+    from dropeact.report.accept import accept as make_accepted
+
+    print("\n".join(make_accepted(directory)))
+
+
+@app.command()
+def audit(
+    checks: Annotated[Path | None, typer.Argument(help="TOML of checks (default: the study's).")] = None,
+    evidence: Annotated[Path | None, typer.Argument(help="JSON of raw figures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--md", help="Findings as Markdown.")] = False,
+    expect: Annotated[Path | None, typer.Option("--expect", help="TOML of differences that are known.")] = None,
+) -> None:
+    """Compare printed numbers with the raw figures behind them; status 1 where they differ."""
+    from dropeact.audit import command
+
+    style = "json" if as_json else "md" if as_markdown else "text"
+    raise typer.Exit(command(checks, evidence, style=style, expect=expect))
+
+
+def chosen(pair: str | None, rope: str | None, drope: str | None, arm: str | None):
+    """The pair that the options name."""
+    from dropeact import pairs as known
+
+    if bool(rope) != bool(drope):
+        raise InputError("expected both --rope=ID and --drope=ID; got only one; give the other checkpoint")
+    if rope and drope:
+        if pair:
+            raise InputError("expected --pair or --rope with --drope; got both; leave one out")
+        return known.of(rope, drope, arm=arm)  # pyright: ignore[reportArgumentType] - checked by Pair itself
+    return known.load(pair or known.DEFAULT)
+
+
+if __name__ == "__main__":
+    main()

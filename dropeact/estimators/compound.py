@@ -1,0 +1,134 @@
+"""Statements made of several: both models, only one layer, the largest of all.
+
+Every part must hold for support, so its evidence is the largest p (an intersection-union test); any part may fail, so
+the evidence against is the smallest p times the number of parts (Bonferroni).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import nan
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from dropeact.axes import other_half
+from dropeact.estimators.contrasts import Estimate, mean
+from dropeact.estimators.outcomes import PValues, Untestable
+from dropeact.estimators.regions import Region, at_least, at_most
+
+
+class Part(NamedTuple):
+    """One condition of a compound statement; a region of None means the claim's own."""
+
+    label: str
+    estimate: Estimate
+    region: Region | None = None
+
+
+@dataclass(frozen=True)
+class Conjunction:
+    """Every part holds. What is shown is the weakest part: the one with the largest p for its region."""
+
+    parts: tuple[Part, ...]
+
+    def part_values(self, region: Region) -> list[PValues]:
+        """Each part's evidence under its own region, or the claim's."""
+        return [part.estimate.p_values(part.region or region) for part in self.parts]
+
+    def p_values(self, region: Region) -> PValues:
+        """support = max over parts; contradict = number of parts * min over parts."""
+        values = self.part_values(region)
+        return PValues(max(p.support for p in values), min(1.0, len(values) * min(p.contradict for p in values)))
+
+    def weakest(self, region: Region) -> Part:
+        """The part with the least support."""
+        values = self.part_values(region)
+        return self.parts[max(range(len(values)), key=lambda i: (values[i].support, -values[i].contradict))]
+
+
+def both(estimates: Mapping[str, Estimate]) -> Conjunction:
+    """The claim's region holds of each named estimate (two models, say)."""
+    return Conjunction(tuple(Part(label, estimate) for label, estimate in estimates.items()))
+
+
+def only(excess: Mapping[int, Estimate], claimed: Sequence[int], *, bound: float) -> Conjunction:
+    """The quantity exceeds `bound` at the claimed layers and at no other.
+
+    support = max p over all layers; contradict = (number of layers) * min p.
+    """
+    above = at_least(bound, "above the bound at the claimed layer", scale="ratio")
+    below = at_most(bound, "not above the bound at any other layer", scale="ratio")
+    parts = (Part(f"layer {layer}", e, above if layer in claimed else below) for layer, e in excess.items())
+    return Conjunction(tuple(parts))
+
+
+@dataclass(frozen=True)
+class Argmax:
+    """The largest of several means lies at a claimed position; winner and challenger were chosen on the other half.
+
+    `rivals` holds, per position outside the claim, the per-text lead of the winner over it; `challenge` holds, per
+    claimed position, the per-text lead of the challenger (the best outside) over it. support = the largest p that the
+    winner leads; contradict = the largest p that the challenger leads every claimed position.
+    """
+
+    rivals: Mapping[int, Estimate]
+    challenge: Mapping[int, Estimate]
+    found: str
+
+    def p_values(self, region: Region) -> PValues:
+        """Evidence that the largest lies inside the claim and outside it; `region` bounds the lead (0 by default)."""
+        support = max(estimate.tails(0.0)[0] for estimate in self.rivals.values())
+        return PValues(support, max(estimate.tails(0.0)[0] for estimate in self.challenge.values()))
+
+    @cached_property
+    def closest(self) -> Estimate:
+        """The winner's lead over the rival that comes closest."""
+        return max(self.rivals.values(), key=lambda estimate: estimate.tails(0.0)[0])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval of the closest lead."""
+        return self.closest.interval if not self.closest.is_exact else (nan, nan)
+
+
+def argmax(values: xr.DataArray, claimed: Mapping[str, Sequence[int]], *, dim: str = "layer", unit: str) -> Argmax:
+    """Test that `values` (text, dim) is largest at one of the positions claimed for each half.
+
+    `claimed[half]` are the positions claimed of that half's texts. Per half, the winner (best inside the claim) and
+    the challenger (best outside) come from the other half's mean.
+
+    Raises
+    ------
+    Untestable
+        If the claim covers every position, or a value is NaN.
+    """
+    if not np.isfinite(values.values).all():
+        raise Untestable("not a finite number in some text")
+    found = _argmax_of(values.mean("text"), dim)
+    leads, challenges = {}, {}
+    for half in ("A", "B"):
+        texts = values.isel(text=values["half"].values == half)
+        chosen_on = values.isel(text=values["half"].values == other_half(half)).mean("text")
+        inside = [p for p in chosen_on[dim].values.tolist() if p in claimed[half]]
+        outside = [p for p in chosen_on[dim].values.tolist() if p not in claimed[half]]
+        if not inside or not outside:
+            raise Untestable("the claimed positions leave nothing to compare with")
+        winner, challenger = (_argmax_of(chosen_on.sel({dim: group}), dim) for group in (inside, outside))
+        for rival in outside:
+            leads.setdefault(rival, []).append(texts.sel({dim: winner}) - texts.sel({dim: rival}))
+        for place, own in enumerate(inside):
+            challenges.setdefault(place, []).append(texts.sel({dim: challenger}) - texts.sel({dim: own}))
+    return Argmax(_joined(leads, unit), _joined(challenges, unit), f"largest at {dim} {found}")
+
+
+def _joined(per_half: Mapping[int, list[xr.DataArray]], unit: str) -> dict[int, Estimate]:
+    return {
+        key: mean(xr.concat(parts, "text", coords="minimal", compat="override"), scale="difference", unit=unit)
+        for key, parts in per_half.items()
+    }
+
+
+def _argmax_of(means: xr.DataArray, dim: str) -> int:
+    return int(means[dim].values[int(np.argmax(means.values))])

@@ -1,0 +1,176 @@
+"""Per-text contrasts: a mean, a paired difference, or a ratio of means -> estimate, interval and p-values.
+
+All three are one construction. With numerators a_i and denominators b_i (b_i = 1 for a mean), the quantity is
+theta = E[a] / E[b], and "theta > c" is "the contrast a_i - c b_i has a positive mean": a one-sample t-test, with no
+logarithm, where zeros are harmless. The interval is the set of c that two one-sided tests at ALPHA leave standing
+(Fieller 1954); it is unbounded where the denominator is not clear of zero.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, nan, sqrt
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from dropeact.estimators.outcomes import PValues, Untestable
+from dropeact.estimators.regions import Region, Scale
+
+ALPHA = 0.025
+LEVEL = 1 - 2 * ALPHA
+RELATIVE_SPREAD = 1e-12  # below this a spread is rounding, not variation over texts
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """theta = mean(numerator) / mean(denominator), one entry per text; `floor` is the noise floor of the contrast."""
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    scale: Scale
+    unit: str
+    floor: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """The point estimate, a ratio of means."""
+        return float(self.numerator.mean() / self.denominator.mean())
+
+    @property
+    def texts(self) -> int:
+        """How many texts were measured."""
+        return len(self.numerator)
+
+    @property
+    def n(self) -> int:
+        """How many observations the estimate rests on: the texts, or 1 where it does not vary over texts."""
+        return 1 if self.is_exact else self.texts
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether the contrast at the estimate varies no more over the texts than the noise floor."""
+        return spread(self.contrast(self.value)) <= max(self.floor, self._rounding)
+
+    @property
+    def _rounding(self) -> float:
+        return RELATIVE_SPREAD * float(np.abs(self.numerator).max(initial=0.0))
+
+    def contrast(self, bound: float) -> np.ndarray:
+        """The per-text contrast a_i - bound * b_i, whose mean is positive where theta > bound."""
+        return self.numerator - bound * self.denominator
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval; the estimate itself where exact, (-inf, inf) where the denominator may be zero."""
+        if self.is_exact:
+            return nan, nan
+        return fieller(self.numerator, self.denominator)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.interval[1]
+
+    def tails(self, bound: float) -> tuple[float, float]:
+        """One-sided p for theta > bound and for theta < bound; a contrast without spread is compared directly."""
+        contrast = self.contrast(bound)
+        center = float(contrast.mean())
+        if self.is_exact:
+            noise = max(self.floor, self._rounding)
+            return float(center <= noise), float(center >= -noise)
+        t = center / (spread(contrast) / sqrt(self.texts))
+        return float(stats.t.sf(t, self.texts - 1)), float(stats.t.cdf(t, self.texts - 1))
+
+    def p_values(self, region: Region) -> PValues:
+        """Evidence for and against `region`: opposite tails of one test, or two one-sided tests for a margin."""
+        above, below = self.tails(region.low)[0] if region.low > -inf else 0.0, 0.0
+        if region.high < inf:
+            below = self.tails(region.high)[1]
+        support = max(above, below)
+        outside = [self.tails(region.low)[1]] if region.low > -inf else []
+        outside += [self.tails(region.high)[0]] if region.high < inf else []
+        return PValues(support, min(1.0, len(outside) * min(outside)))
+
+
+def spread(values: np.ndarray) -> float:
+    """Sample standard deviation (n - 1); 0 for a single value."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float]:
+    """The set of c with |mean(a - c b)| <= t * se(a - c b), an interval where mean(b) is clear of zero.
+
+    References
+    ----------
+    Fieller (1954), Some problems in interval estimation, J. R. Stat. Soc. B 16.
+    """
+    n = len(numerator)
+    a, b = float(numerator.mean()), float(denominator.mean())
+    covariance = np.cov(numerator, denominator) * stats.t.isf(ALPHA, n - 1) ** 2 / n
+    quadratic = b * b - covariance[1, 1]
+    if quadratic <= 0:
+        return -inf, inf
+    linear = a * b - covariance[0, 1]
+    root = sqrt(max(0.0, linear**2 - quadratic * (a * a - covariance[0, 0])))
+    return (linear - root) / quadratic, (linear + root) / quadratic
+
+
+def mean(values: xr.DataArray, *, scale: Scale = "rate", unit: str, floor: float = 0.0) -> Estimate:
+    """Mean over texts of one number per text."""
+    per_text = one_per_text(values)
+    return Estimate(per_text, np.ones_like(per_text), scale, unit, floor)
+
+
+def difference(drope: xr.DataArray, rope: xr.DataArray, *, unit: str, floor: float = 0.0) -> Estimate:
+    """Mean over texts of the paired difference drope - rope."""
+    first, second = paired(drope, rope)
+    return Estimate(first - second, np.ones_like(first), "difference", unit, floor)
+
+
+def ratio(drope: xr.DataArray, rope: xr.DataArray, *, unit: str = "ratio", floor: float = 0.0) -> Estimate:
+    """Ratio of the means over texts, mean(drope) / mean(rope), paired by text.
+
+    Raises
+    ------
+    Untestable
+        If the denominator's mean is not positive: then "greater than c" has no meaning as a contrast.
+    """
+    first, second = paired(drope, rope)
+    if second.mean() <= 0:
+        raise Untestable(f"the denominator of the ratio has mean {second.mean():.3g}, which is not positive")
+    return Estimate(first, second, "ratio", unit, floor)
+
+
+def exact(value: float, *, scale: Scale, unit: str) -> Estimate:
+    """A number that does not vary over texts: compared with the region directly, n = 1, no interval."""
+    if not np.isfinite(value):
+        raise Untestable(f"the measured value is {value}")
+    return Estimate(np.array([value], float), np.ones(1), scale, unit)
+
+
+def one_per_text(values: xr.DataArray) -> np.ndarray:
+    """Check that the text is the only unit left (seeds, heads and layers are averaged first) and nothing is NaN."""
+    if values.dims != ("text",):
+        raise ValueError(
+            f"expected one number per text; got dims {values.dims}; the text is the unit: average the others first"
+        )
+    ids = values["text"].values if "text" in values.coords else np.arange(values.size)
+    if len(set(ids.tolist())) != values.size:
+        raise ValueError("expected distinct texts; got repeated text ids; average repeats (seeds) first")
+    if not np.isfinite(values.values).all():
+        bad = ", ".join(str(name) for name in ids[~np.isfinite(values.values)][:3])
+        raise Untestable(f"not a finite number for text {bad}")
+    return values.values.astype(float)
+
+
+def paired(first: xr.DataArray, second: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of one number per text, in the same order of the same texts."""
+    if set(first["text"].values.tolist()) != set(second["text"].values.tolist()):
+        raise ValueError("expected the same texts on both sides; got different ones; measure both models on one corpus")
+    return one_per_text(first), one_per_text(second.sel(text=first["text"]))

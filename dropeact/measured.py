@@ -1,0 +1,167 @@
+"""Stored measurements of one pair as a claim sees them: named quantities per text, under a stated protocol."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from dropeact.axes import HALVES, MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, Column, other_half
+from dropeact.pairs import Pair
+from dropeact.store import Store
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which texts, which arm, where Q and K are read, and which mean a norm is compared with."""
+
+    corpus: str = "passages"
+    arm: str = "first"
+    site: Literal["attended", "projected"] = "attended"
+    mean_over: Literal["layer", "head"] = "layer"
+
+    def __str__(self) -> str:
+        return f"{self.corpus}, {self.arm} arm, {self.site}, mean over the {self.mean_over}"
+
+
+class MissingMeasurement(Exception):
+    """A measurement that a claim needs is not in the store."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One column of the store: what one model showed."""
+
+    name: Column
+    protocol: Protocol
+    store: Store
+
+    def measurement(self, name: str, *, corpus: str | None = None) -> xr.Dataset:
+        """A stored dataset of this column, both halves together."""
+        try:
+            return self.store.load(self.name, corpus or self.protocol.corpus, self.protocol.arm, name)
+        except FileNotFoundError as missing:
+            raise MissingMeasurement(str(missing)) from None
+
+    @cached_property
+    def observations(self) -> xr.Dataset:
+        """Everything that the one probed pass of each text showed."""
+        return self.measurement("observations")
+
+    @cached_property
+    def disruption(self) -> xr.Dataset:
+        """Loss in nats per text under each condition."""
+        return self.measurement("disruption")
+
+    def counts(self, tensor: str, threshold: float = MASSIVE_THRESHOLD) -> xr.DataArray:
+        """Massive values per text and layer: entries with M > threshold * mean(M)."""
+        return (
+            self.observations["massive_count"]
+            .sel(
+                tensor=tensor,
+                site=self.protocol.site,
+                mean_over=self.protocol.mean_over,
+                threshold=threshold,
+                drop=True,
+            )
+            .astype(float)
+        )
+
+    def sink_scores(self, *, length: int = SINK_LENGTH, convention: str = "without_first_query") -> xr.DataArray:
+        """Mean attention to key 0 per text, layer and head, over queries 1..length-1."""
+        return self.observations["sink_score"].sel(length=length, convention=convention, drop=True)
+
+    def sink_rate(self, threshold: float = SINK_THRESHOLD) -> xr.DataArray:
+        """Share of heads per text and layer whose sink score reaches `threshold`; NaN stays NaN."""
+        scores = self.sink_scores()
+        return (scores >= threshold).where(scores.notnull()).mean("head", skipna=False)
+
+    @property
+    def first_norm(self) -> xr.DataArray:
+        """Norm of the first token's residual stream per text and depth, before the final norm."""
+        return self.observations["first_norm"]
+
+    def nats(self, condition: str) -> xr.DataArray:
+        """Mean loss per text under a condition; `random` averages the random controls first."""
+        losses = self.disruption["nats"]
+        if condition != "random":
+            return losses.sel(condition=condition, drop=True)
+        chosen = [name for name in losses["condition"].values.tolist() if str(name).startswith("random")]
+        return losses.sel(condition=chosen).mean("condition")
+
+
+class Measured:
+    """Both models and the merely dropped one, under one protocol."""
+
+    def __init__(self, store: Store, pair: Pair, protocol: Protocol) -> None:
+        self.store, self.pair, self.protocol = store, pair, protocol
+        self.rope = Model("rope", protocol, store)
+        self.dropped = Model("dropped", protocol, store)
+        self.drope = Model("drope", protocol, store)
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The two models that claims compare, by the name a reader sees."""
+        return {"RoPE": self.rope, "DroPE": self.drope}
+
+    @cached_property
+    def write_layers(self) -> dict[str, int]:
+        """The write layer to use for the texts of each half: selected on the other half, or literal if published.
+
+        w = argmax over l <= L/2 of |x_0 after block l| - |x_0 before block l|, RoPE model, mean over texts.
+        """
+        if self.pair.write_layer is not None:
+            return dict.fromkeys(HALVES, self.pair.write_layer)
+        norm = self.rope.first_norm
+        written = norm.diff("depth", label="lower").rename(depth="layer")
+        early = written.sel(layer=slice(0, written.sizes["layer"] // 2))
+        per_half = {half: early.isel(text=norm["half"].values == half).mean("text") for half in HALVES}
+        return {half: int(np.argmax(per_half[other_half(half)].values)) for half in HALVES}
+
+    def at_write(self, values: xr.DataArray) -> xr.DataArray:
+        """`values` (text, layer) at the write layer."""
+        return self._per_half(values, lambda w: [w])
+
+    def before_write(self, values: xr.DataArray) -> xr.DataArray:
+        """Mean of `values` over the layers before the write layer."""
+        return self._per_half(values, lambda w: list(range(w)))
+
+    def up_to_write(self, values: xr.DataArray) -> xr.DataArray:
+        """Mean of `values` over the layers before and at the write layer."""
+        return self._per_half(values, lambda w: list(range(w + 1)))
+
+    def after_write(self, values: xr.DataArray) -> xr.DataArray:
+        """Mean of `values` over the layers after the write layer."""
+        return self._per_half(values, lambda w: list(range(w + 1, values.sizes["layer"])))
+
+    def _per_half(self, values: xr.DataArray, layers: Callable[[int], list[int]]) -> xr.DataArray:
+        parts = [
+            values.isel(text=values["half"].values == half).sel(layer=layers(self.write_layers[half])).mean("layer")
+            for half in HALVES
+        ]
+        return xr.concat(parts, "text", coords="minimal", compat="override").sel(text=values["text"])
+
+    @cached_property
+    def noise(self) -> Mapping[str, float]:
+        """Noise floor per variable: the largest absolute change when the same cell is measured again."""
+        try:
+            floor = self.rope.measurement("noise-floor", corpus="passages")
+        except MissingMeasurement:
+            return {}
+        return {str(n): float(np.max(v.values)) for n, v in floor.data_vars.items() if n.startswith("absolute_")}
+
+    def floor(self, variable: str) -> float:
+        """The noise floor of a variable; 0 where none was measured."""
+        return self.noise.get(f"absolute_{variable}", 0.0)
+
+
+def natural(store: Store, pair: Pair, *, arm: str | None = None) -> Measured:
+    """The declared protocol of this suite: natural passages, the primary arm, Q and K as attended."""
+    return Measured(store, pair, Protocol(arm=arm or pair.primary_arm))
+
+
+def replication(store: Store, pair: Pair, *, arm: str | None = None) -> Measured:
+    """The study's protocol without its bugs: repeated sentences, Q and K as projected, zeroing."""
+    return Measured(store, pair, Protocol("repeated", arm or pair.primary_arm, "projected"))

@@ -1,0 +1,93 @@
+"""A pair: which two checkpoints are compared, how their texts begin, and whether the figures are published for them."""
+
+import hashlib
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Literal, cast
+
+from dropeact.axes import InputError
+
+Arm = Literal["first", "bos", "separator"]
+ARMS: tuple[Arm, ...] = ("first", "bos", "separator")
+DEFAULT = "smollm2-135m"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two checkpoints (hub id, `ID@revision`, local folder, GGUF file or `embedded:NAME`) and how to measure them."""
+
+    name: str
+    rope: str
+    drope: str
+    title: str = ""
+    primary_arm: Arm = "first"
+    separator: str | None = None
+    training_length: int | None = None
+    published: bool = False
+    write_layer: int | None = None
+    limits: tuple[str, ...] = ("One pair of checkpoints: the inference is to texts for these two.",)
+
+    def __post_init__(self) -> None:
+        if self.primary_arm not in ARMS:
+            raise InputError(f"expected an arm of {', '.join(ARMS)}; got {self.primary_arm!r}; correct primary_arm")
+
+    def checkpoint(self, column: str) -> str:
+        """The identifier behind a column; the dropped column has the RoPE model's weights."""
+        return self.drope if column == "drope" else self.rope
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able form, kept with the results."""
+        return asdict(self) | {"limits": list(self.limits)}
+
+
+def known() -> dict[str, Pair]:
+    """The pairs that ship with the package, by name."""
+    files = sorted(resources.files("dropeact.pairs").iterdir(), key=lambda file: file.name)
+    pairs = [_read(file.read_text("utf-8"), file.name) for file in files if file.name.endswith(".toml")]
+    return {pair.name: pair for pair in pairs}
+
+
+def load(name: str) -> Pair:
+    """A known pair by name, or a pair file (TOML) of the user's own by path."""
+    if name in known():
+        return known()[name]
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file():
+        return _read(path.read_text("utf-8"), name)
+    raise InputError(f"expected a pair of {', '.join(known())} or a TOML file; got {name!r}; see `dropeact pairs`")
+
+
+def of(rope: str, drope: str, *, arm: Arm | None = None) -> Pair:
+    """A pair of any two checkpoints, named after them; the known pair where they are one."""
+    for pair in known().values():
+        if (pair.rope, pair.drope) == (rope, drope):
+            return pair
+    return Pair(name=f"{_short(rope)}--{_short(drope)}", rope=rope, drope=drope, primary_arm=arm or "first")
+
+
+def from_dict(values: dict[str, object], where: str = "pair") -> Pair:
+    """Read the form of `as_dict`, refusing unknown and missing keys by name."""
+    allowed = {field.name for field in fields(Pair)}
+    if unknown := sorted(set(values) - allowed):
+        raise InputError(f"expected keys {', '.join(sorted(allowed))} in {where}; got {unknown[0]!r}; remove it")
+    if missing := [key for key in ("name", "rope", "drope") if not isinstance(values.get(key), str)]:
+        raise InputError(f'expected {missing[0]} = "..." in {where}; got none; name it')
+    limits = values.get("limits", Pair.limits)
+    return Pair(**cast(dict, values | {"limits": tuple(cast(list, limits))}))
+
+
+def _read(text: str, where: str) -> Pair:
+    try:
+        return from_dict(tomllib.loads(text), where)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"expected a pair file in TOML; got {where}: {error}; correct that line") from None
+
+
+def _short(identifier: str) -> str:
+    """A folder name for a checkpoint: its last path part, and a hash where paths could collide."""
+    last = identifier.rstrip("/").split("/")[-1].replace(":", "-").replace("@", "-")
+    if not Path(identifier).exists():
+        return last
+    return f"{last}-{hashlib.sha256(str(Path(identifier).resolve()).encode()).hexdigest()[:6]}"

@@ -1,0 +1,47 @@
+"""Make a run the accepted one of its pair: its store, its verdicts and the lock, and say what changed."""
+
+import shutil
+from pathlib import Path
+
+from dropeact import bundled
+from dropeact.axes import InputError
+from dropeact.report import write
+from dropeact.store import Store, write_text
+from dropeact.verdicts import expected, judge
+
+
+def accept(directory: Path) -> list[str]:
+    """Copy the run beside the others in results/, lock its verdicts, and return one line per verdict that moved."""
+    home = bundled.folder("results") if _has_results() else bundled.folder("claims").parent / "results"
+    if home.parent.name == "_bundled":
+        raise InputError("expected a source checkout; got an installed package; accept results in a clone")
+    run = Store(directory).read_run()
+    name = run["pair"]["name"]
+    before = expected.load(name)
+    target = home / name
+    if directory.resolve() != target.resolve():
+        staged = target.with_name(f"{name}.tmp")
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.copytree(directory / "store", staged / "store", ignore=shutil.ignore_patterns("*.tmp.*"))
+        shutil.copy2(directory / "run.json", staged / "run.json")
+        shutil.rmtree(target, ignore_errors=True)
+        staged.rename(target)
+    sizes = {family: 0 for family in before.families}
+    records = judge(target, families=sizes)
+    write_text(expected.path(name), expected.as_toml(records))
+    write(target)
+    now = expected.load(name)
+    moved = [
+        f"{key}: {before.verdicts.get(key, 'new')} -> {now.verdicts.get(key, 'gone')}"
+        for key in sorted(set(before.verdicts) | set(now.verdicts))
+        if before.verdicts.get(key) != now.verdicts.get(key)
+    ]
+    return [f"accepted: {target}", *(moved or ["no verdict changed"])]
+
+
+def _has_results() -> bool:
+    try:
+        bundled.folder("results")
+    except InputError:
+        return False
+    return True

@@ -1,0 +1,71 @@
+"""One claim in full: statement, formula, region, numbers per text, published value, the command that measures it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dropeact import bundled, measured, pairs
+from dropeact.axes import InputError
+from dropeact.estimators import Argmax, Conjunction, Estimate
+from dropeact.pairs import DEFAULT
+from dropeact.report import words
+from dropeact.store import Store
+from dropeact.verdicts import Claim, Record, expected, judge, load_claims
+
+
+def explained(id: str, directory: Path | None = None) -> list[str]:
+    """The lines of `dropeact explain`."""
+    claims = load_claims()
+    if id not in claims:
+        near = ", ".join(name for name in claims if id.split("-")[0] in name) or "see `dropeact claims`"
+        raise InputError(f"expected the id of a claim; got {id!r}; {near}")
+    folder = directory or bundled.folder("results") / DEFAULT
+    store = Store(folder)
+    run = store.read_run()
+    pair = pairs.from_dict(run["pair"])
+    judged = judge(folder, families=expected.load(pair.name).families)
+    claim = claims[id]
+    lines = [f"{id}: {claim.statement}", "", *claim.formula.splitlines(), ""]
+    for record in (record for record in judged if record.id == id):
+        lines += described(record)
+    lines += ["", *per_text(claim, measured.natural(store, pair, arm=run["arm"]))]
+    return [*lines, "", f"again: pytest -m claims --pair={pair.name} --fresh --out=runs/{id} -k {id}"]
+
+
+def described(record: Record) -> list[str]:
+    """A record's numbers, one to a line."""
+    rows = {
+        "kind": record.kind,
+        "verdict": f"{record.verdict}{f' ({record.reason})' if record.reason else ''}",
+        "measured": f"{words.measured(record)}, n = {record.n}",
+        "region": words.region(record),
+        "published": words.published(record),
+        "source": record.source,
+        "p": f"support {words.number(record.p_support)}, contradict {words.number(record.p_contradict)}, "
+        f"adjusted {words.number(record.p_adjusted)} within {record.family}",
+        "protocol": record.protocol,
+    }
+    return [f"  {name:<10} {value}" for name, value in rows.items()]
+
+
+def per_text(claim: Claim, view: measured.Measured) -> list[str]:
+    """What each text contributed: the two sides of the contrast."""
+    try:
+        outcome = claim.function(view)
+    except Exception as error:  # the reason stands in the record above
+        return [f"no per-text numbers: {error}"]
+    if isinstance(outcome, Argmax):
+        parts = [(f"lead over {key}", value) for key, value in outcome.rivals.items()]
+    elif isinstance(outcome, Conjunction):
+        parts = [(part.label, part.estimate) for part in outcome.parts]
+    else:
+        parts = [("", outcome)]
+    return [line for label, estimate in parts[:4] for line in columns(label, estimate)]
+
+
+def columns(label: str, estimate: Estimate) -> list[str]:
+    """Numerator and denominator per text; the mean in the last line."""
+    values = np.column_stack([estimate.numerator, estimate.denominator])
+    rows = [f"{i + 1:>4} {a:>14.6g} {b:>14.6g}" for i, (a, b) in enumerate(values)]
+    mean = values.mean(axis=0)
+    return [f"text {'numerator':>14} {'denominator':>14}  {label}", *rows, f"mean {mean[0]:>14.6g} {mean[1]:>14.6g}"]

@@ -1,0 +1,57 @@
+"""Records and measurements -> the text of FINDINGS.md, through templates that fail on anything undefined."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from dropeact import bundled
+from dropeact.report import words
+from dropeact.report.figures import Figure
+from dropeact.report.tables import perplexities
+from dropeact.store import Store
+from dropeact.verdicts import Record
+
+
+def environment() -> jinja2.Environment:
+    """Templates of report_templates/: an undefined name is an error, HTML is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(bundled.folder("report_templates")),
+        undefined=jinja2.StrictUndefined,
+        autoescape=jinja2.select_autoescape(["html", "html.j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {name: getattr(words, name) for name in ("number", "measured", "interval", "region", "published")}
+    made.filters["mark"] = lambda record: words.MARKS[record.verdict]
+    return made
+
+
+def findings(
+    store: Store, run: Mapping[str, Any], records: Sequence[Record], figures: Sequence[Figure], target: Path
+) -> str:
+    """The text of FINDINGS.md; links to figures are relative to `target`."""
+    measured = [record for record in records if record.verdict != "not measured"]
+    experiments = sorted({r.experiment for r in measured}, key=lambda e: (int(e) if e.isdigit() else 99, e))
+    return (
+        environment()
+        .get_template("FINDINGS.md.j2")
+        .render(
+            run=run,
+            pair=run["pair"],
+            counts=Counter(record.verdict for record in records),
+            marks=words.MARKS,
+            records=measured,
+            experiments=[
+                (e, words.EXPERIMENTS.get(e, e), [r for r in measured if r.experiment == e]) for e in experiments
+            ],
+            figures={e: [f for f in figures if f.experiment == e] for e in experiments},
+            link=lambda figure: Path(os.path.relpath(figure.path, target.parent)).as_posix(),
+            losses=perplexities(store, run),
+            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
+        )
+    )

@@ -1,0 +1,88 @@
+"""Numbers and names as a reader sees them; one place, so that the report and the terminal agree."""
+
+from math import isfinite
+from typing import Any
+
+from dropeact.verdicts.records import Record
+
+MARKS = {
+    "supported": "✔ supported",
+    "contradicted": "✘ contradicted",
+    "inconclusive": "≈ inconclusive",
+    "untestable": "∅ untestable",
+    "not applicable": "– not applicable",
+    "not measured": "· not measured",
+}
+NAMES = {"rope": "RoPE", "dropped": "just dropped", "drope": "DroPE"}
+EXPERIMENTS = {
+    "1": "Massive values",
+    "2": "Disruption of massive values",
+    "3": "Parametric and contextual knowledge",
+    "4": "Sinks, first-token norm, compression",
+    "5": "First-token value and write",
+    "6": "Layer ablations",
+    "7": "Attention patterns",
+    "8": "Residual balance at the write layer",
+    "9": "Residual balance across layers",
+    "10": "Context length and retrieval",
+    "upstream": "Upstream findings",
+    "own": "Claims of your own",
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to `digits` significant digits, thousands separated; an em dash where there is none."""
+    if value is None or not isfinite(value):
+        return "—"
+    if value != 0 and (abs(value) >= 10_000 or abs(value) < 0.0005):
+        return f"{value:,.0f}" if 10_000 <= abs(value) < 1e7 else f"{value:.{digits - 1}e}"
+    decimals = max(0, digits - len(str(int(abs(value)))) + (1 if abs(value) < 1 else 0))
+    return f"{value:,.{decimals}f}"
+
+
+def signed(record: Record, value: float | None) -> str:
+    """A number with its sign where the scale is a difference."""
+    text = number(value)
+    return f"+{text}" if record.region["scale"] == "difference" and value is not None and value > 0 else text
+
+
+def interval(record: Record) -> str:
+    """The interval in brackets; `exact` where the quantity does not vary over texts."""
+    if record.estimate is None:
+        return "—"
+    if record.exact:
+        return "exact"
+    low = "−∞" if record.low is None else signed(record, record.low)
+    high = "∞" if record.high is None else signed(record, record.high)
+    return f"[{low}, {high}]"
+
+
+def measured(record: Record) -> str:
+    """Estimate, interval and unit on one line."""
+    if record.estimate is None:
+        return "—"
+    label = f" ({record.label})" if record.label else ""
+    unit = "" if record.unit == "ratio" else f" {record.unit}"
+    return f"{signed(record, record.estimate)} {interval(record)}{unit}{label}"
+
+
+def region(record: Record) -> str:
+    """The declared region in words."""
+    scale, low, high = record.region["scale"], record.region["low"], record.region["high"]
+    if low is not None and high is not None:
+        return f"{scale} in {number(low)} … {number(high)}"
+    return f"{scale} ≥ {number(low)}" if low is not None else f"{scale} ≤ {number(high)}"
+
+
+def figure(value: Any) -> str:
+    """A published figure: a number, or several."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(figure(item) for item in value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def published(record: Record) -> str:
+    """The published figures by name."""
+    if not record.published:
+        return "—"
+    return "; ".join(f"{key.replace('_', ' ')} {figure(value)}" for key, value in record.published.items())

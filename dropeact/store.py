@@ -1,0 +1,214 @@
+"""Measurements and provenance on disk: one NetCDF file per cell, written atomically, resumed by content key.
+
+A results folder holds `run.json` (the pair, the checkpoints, the corpus, versions) and `store/<column>/<corpus>-<arm>/
+<measurement>-<half>.nc`. Every file carries the hash of everything that its numbers depend on; a run measures a cell
+again when that hash changed, and never overwrites a file it does not understand.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import xarray as xr
+
+from dropeact.axes import InputError
+
+SCHEMA = 1
+LOCK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One file of the store: a measurement of one column on one half of a corpus, with all that it depends on."""
+
+    column: str
+    corpus: str
+    arm: str
+    half: str
+    measurement: str
+    depends: dict[str, Any] = field(compare=False, default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Where the cell lies, relative to the store."""
+        return Path(self.column, f"{self.corpus}-{self.arm}", f"{self.measurement}-{self.half}.nc")
+
+    @property
+    def key(self) -> str:
+        """SHA-256 over the canonical JSON of everything the numbers depend on."""
+        named = [self.column, self.corpus, self.arm, self.half, self.measurement, SCHEMA]
+        return hashlib.sha256(canonical([named, self.depends]).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.column}/{self.corpus}-{self.arm}/{self.measurement}-{self.half}"
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+class Store:
+    """The measurements of one pair in one folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(directory)
+        self.root = self.directory / "store"
+
+    def holds(self, cell: Cell) -> bool:
+        """Whether the cell is stored with the same key; a file that cannot be read is refused by name."""
+        path = self.root / cell.path
+        if not path.exists():
+            return False
+        with _reading(path) as dataset:
+            return dataset.attrs.get("dropeact_key") == cell.key
+
+    def save(self, cell: Cell, dataset: xr.Dataset, provenance: dict[str, Any]) -> Path:
+        """Write one cell atomically: a reader finds the old file, the new file or none, never a part of one."""
+        path = self.root / cell.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        labelled = dataset.assign_attrs(
+            dropeact_schema=SCHEMA,
+            dropeact_key=cell.key,
+            dropeact_cell=canonical([cell.column, cell.corpus, cell.arm, cell.half, cell.measurement]),
+            dropeact_depends=canonical(cell.depends),
+            dropeact_provenance=canonical(provenance),
+        )
+        encoding = {str(name): _encoding(variable) for name, variable in labelled.data_vars.items()}
+        with _replacing(path) as temporary:
+            labelled.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        return path
+
+    def load(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
+        """Both halves of a measurement, joined along `text` (and `selected_on` where it is pooled over texts)."""
+        folder = self.root / column / f"{corpus}-{arm}"
+        files = sorted(folder.glob(f"{measurement}-*.nc"))
+        if not files:
+            raise FileNotFoundError(f"{column}/{corpus}-{arm}/{measurement}")
+        parts = []
+        for file in files:
+            with _reading(file) as dataset:
+                parts.append(dataset.load())
+        return joined(parts)
+
+    def files(self) -> list[Path]:
+        """Every stored file, sorted."""
+        return sorted(self.root.rglob("*.nc"))
+
+    def tree(self) -> xr.DataTree:
+        """All measurements as one labelled tree: /<column>/<corpus>-<arm>/<measurement>."""
+        if not self.files():
+            raise InputError(f"expected stored results; got none in {self.directory}; measure first")
+        groups: dict[str, xr.Dataset] = {}
+        for file in self.files():
+            column, corpus = file.relative_to(self.root).parts[:2]
+            measurement = file.stem.rsplit("-", 1)[0]
+            where, arm = corpus.rsplit("-", 1)
+            groups.setdefault(f"/{column}/{corpus}/{measurement}", self.load(column, where, arm, measurement))
+        return xr.DataTree.from_dict(groups)
+
+    def read_run(self) -> dict[str, Any]:
+        """What `run.json` says of the pair, the checkpoints and the versions."""
+        path = self.directory / "run.json"
+        if not path.is_file():
+            raise InputError(f"expected stored results with a run.json; got {self.directory}; measure first")
+        try:
+            run = json.loads(path.read_text("utf-8"))
+        except ValueError:
+            raise InputError(f"expected JSON; got a damaged {path}; restore it or measure again") from None
+        if run.get("schema", 0) > SCHEMA:
+            raise InputError(
+                f"expected results of schema {SCHEMA} or older; got schema {run['schema']} in {path}; update dropeact"
+            )
+        return run
+
+    def write_run(self, run: dict[str, Any]) -> None:
+        """Write `run.json` atomically."""
+        write_text(self.directory / "run.json", json.dumps({"schema": SCHEMA} | run, indent=1, sort_keys=True) + "\n")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one measuring process; a second one is told who has it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.directory / ".lock", timeout=LOCK_SECONDS)
+        holder = self.directory / ".lock.holder"
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            who = holder.read_text("utf-8") if holder.is_file() else "another process"
+            raise InputError(
+                f"expected to be alone in {self.directory}; got {who} measuring there; wait or choose another --out"
+            ) from None
+        try:
+            holder.write_text(f"process {os.getpid()}", "utf-8")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Join the halves of one measurement: each variable along `text`, along `selected_on`, or equal in both."""
+    if len(parts) == 1:
+        return parts[0]
+    along = {
+        dim: [part[[name for name, v in part.data_vars.items() if dim in v.dims]] for part in parts]
+        for dim in ("text", "selected_on")
+    }
+    shared = parts[0][[n for n, v in parts[0].data_vars.items() if not {"text", "selected_on"} & set(v.dims)]]
+    pieces = [
+        xr.concat(group, dim, coords="minimal", compat="override", join="exact", combine_attrs="override")
+        for dim, group in along.items()
+        if all(len(part.data_vars) for part in group)
+    ]
+    return xr.merge([*pieces, shared], compat="override", join="exact", combine_attrs="override")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[xr.Dataset]:
+    try:
+        dataset = xr.open_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it, measure again"
+        ) from None
+    with dataset:
+        schema = dataset.attrs.get("dropeact_schema")
+        if schema is None:
+            raise InputError(f"expected a NetCDF file of dropeact; got a foreign {path}; move it away")
+        if int(schema) > SCHEMA:
+            raise InputError(f"expected results of schema {SCHEMA} or older; got {schema} in {path}; update dropeact")
+        yield dataset
+
+
+def _encoding(variable: xr.DataArray) -> dict[str, object]:
+    """Lossless compression; strings and scalars as they are."""
+    if variable.ndim == 0 or not np.issubdtype(variable.dtype, np.number):
+        return {}
+    return {"compression": "gzip", "compression_opts": 6, "shuffle": True}

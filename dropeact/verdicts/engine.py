@@ -1,0 +1,194 @@
+"""Evaluate every claim of a pair once from stored results; an exception becomes that record's error with p = 1."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dropeact import measured as views
+from dropeact import pairs, published
+from dropeact.estimators import NotApplicable, PValues, Region, Untestable
+from dropeact.estimators.contrasts import LEVEL
+from dropeact.estimators.power import sign_flip, skewness
+from dropeact.measured import Measured, MissingMeasurement
+from dropeact.store import Store
+from dropeact.verdicts.records import Record, finite
+from dropeact.verdicts.registry import Claim, Function, Kind, load_claims
+from dropeact.verdicts.rule import Outcome, decide, holm, is_exact, shown, why_contradicted, why_inconclusive
+
+OUTSIDE_FAMILY = ("not applicable",)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One claim of one kind, evaluated: an outcome with its p-values, or a reason why there is none."""
+
+    claim: Claim
+    kind: Kind
+    region: Region
+    protocol: str
+    outcome: Outcome | None
+    p: PValues
+    failure: str = ""
+    verdict: str = ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the record belongs to its family: exact and not-applicable ones are outside."""
+        return self.verdict not in OUTSIDE_FAMILY and not (self.outcome is not None and is_exact(self.outcome))
+
+
+def judge(
+    directory: Path, *, claims: Mapping[str, Claim] | None = None, families: Mapping[str, int] | None = None
+) -> list[Record]:
+    """Judge every claim of the pair whose results lie in `directory`, in the order of experiment and id.
+
+    `families` fixes the size of each family (the expected file does); without it a family is as large as it is.
+    """
+    store = Store(directory)
+    run = store.read_run()
+    pair = pairs.from_dict(run["pair"], f"{directory}/run.json")
+    natural = views.natural(store, pair, arm=run.get("arm"))
+    published_way = {"natural": natural, "replication": views.replication(store, pair, arm=run.get("arm"))}
+    sets = run.get("sets", ["core"])
+    evaluated = [
+        evaluate(
+            claim,
+            kind,
+            function,
+            region,
+            published_way[claim.replication_protocol] if kind == "magnitude" else natural,
+            sets,
+        )
+        for claim in (load_claims() if claims is None else claims).values()
+        for kind, function, region in claim.records_on(pair)
+    ]
+    return sorted(verdicts(evaluated, families or {}), key=_order)
+
+
+def evaluate(
+    claim: Claim, kind: Kind, function: Function, region: Region, measured: Measured, sets: Sequence[str] = ("core",)
+) -> Evaluated:
+    """Run one claim function; whatever it raises becomes a reason, never a pass."""
+    nothing = PValues(1.0, 1.0)
+    protocol = str(measured.protocol)
+
+    def failed(verdict: str, reason: str) -> Evaluated:
+        return Evaluated(claim, kind, region, protocol, None, nothing, reason, verdict)
+
+    if claim.layers == "literal" and not measured.pair.published:
+        return failed("not applicable", "names literal layers that have no general form")
+    try:
+        outcome = function(measured)
+        p = outcome.p_values(region)
+    except NotApplicable as reason:
+        return failed("not applicable", str(reason))
+    except MissingMeasurement as missing:
+        if claim.set not in sets:
+            return failed("not measured", f"the set {claim.set!r} was not measured")
+        return failed("untestable", f"missing measurement {missing}")
+    except Untestable as reason:
+        return failed("untestable", str(reason))
+    except Exception as error:  # one broken claim must not take the others with it
+        return failed("untestable", f"error: {type(error).__name__}: {' '.join(str(error).split())}")
+    if not np.isfinite(p).all():
+        return failed("untestable", "the test gave no p-value (NaN)")
+    return Evaluated(claim, kind, region, protocol, outcome, p)
+
+
+def verdicts(evaluated: Sequence[Evaluated], families: Mapping[str, int]) -> list[Record]:
+    """Adjust within each family and name the verdicts."""
+    members: dict[str, list[Evaluated]] = defaultdict(list)
+    for item in evaluated:
+        members[item.claim.family].append(item)
+    records = []
+    for family, items in members.items():
+        counted = [item for item in items if item.counted]
+        size = max(families.get(family, 0), len(counted))
+        adjusted = dict(zip(map(id, counted), holm([item.p.decisive for item in counted], size), strict=True))
+        records += [record(item, float(adjusted.get(id(item), item.p.decisive)), size) for item in items]
+    return records
+
+
+def record(item: Evaluated, adjusted: float, family: int) -> Record:
+    """One evaluated claim as a record, with its verdict and the reason for it."""
+    empty = Record(
+        id=item.claim.id,
+        kind=item.kind,
+        statement=item.claim.statement,
+        experiment=item.claim.experiment,
+        source=_published(item.claim.id).get("source", "this project"),
+        layers=item.claim.layers,
+        family=item.claim.family,
+        verdict=item.verdict or "untestable",  # pyright: ignore[reportArgumentType] - one of the five words by construction
+        estimate=None,
+        low=None,
+        high=None,
+        level=LEVEL,
+        unit="",
+        n=0,
+        region={"scale": item.region.scale, "low": finite(item.region.low), "high": finite(item.region.high)},
+        published=_published(item.claim.id).get("figures"),
+        reason=item.failure,
+        p_support=1.0,
+        p_contradict=1.0,
+        p_adjusted=1.0,
+        protocol=item.protocol,
+        notes=item.claim.note,
+        set=item.claim.set,
+        claim_hash=item.claim.source_hash,
+    )
+    return empty if item.outcome is None else _decided(empty, item, item.outcome, adjusted, family)
+
+
+def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, family: int) -> Record:
+    verdict = decide(item.p, adjusted)
+    reason = {
+        "supported": lambda: "",
+        "contradicted": lambda: why_contradicted(outcome, item.region),
+        "inconclusive": lambda: why_inconclusive(outcome, item.region, max(family, 1)),
+    }[verdict]()
+    seen = shown(outcome, item.region)
+    flips, skew = _diagnostics(outcome, item.region)
+    return replace(
+        empty,
+        verdict=verdict,
+        estimate=finite(seen.value),
+        low=finite(seen.low),
+        high=finite(seen.high),
+        unit=seen.unit,
+        n=seen.n,
+        reason=reason,
+        p_support=item.p.support,
+        p_contradict=item.p.contradict,
+        p_adjusted=adjusted,
+        exact=seen.exact,
+        label=seen.label,
+        sign_flip=flips,
+        skewness=skew,
+    )
+
+
+def _diagnostics(outcome: Outcome, region: Region) -> tuple[float | None, float | None]:
+    """Sign-flip p and skewness of the contrast at the nearest bound: printed, they decide nothing."""
+    from dropeact.estimators import Estimate
+
+    if not isinstance(outcome, Estimate) or outcome.is_exact:
+        return None, None
+    bounds = [bound for bound in (region.low, region.high) if np.isfinite(bound)]
+    bound = min(bounds, key=lambda b: abs(outcome.value - b))
+    contrast = outcome.contrast(bound)
+    toward = contrast if contrast.mean() >= 0 else -contrast
+    return sign_flip(toward), skewness(contrast)
+
+
+def _published(id: str) -> dict[str, Any]:
+    entry = published.claims().get(id)
+    return {} if entry is None else {"source": entry.source, "figures": dict(entry.figures) or None}
+
+
+def _order(record: Record) -> tuple[int, str, str]:
+    return (int(record.experiment) if record.experiment.isdigit() else 99, record.id, record.kind)

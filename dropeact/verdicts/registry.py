@@ -1,0 +1,158 @@
+"""Claims as registered functions: measurements -> Estimate, with the region declared beside the statement."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dropeact import bundled, published
+from dropeact.axes import InputError
+from dropeact.estimators import Region
+from dropeact.measured import Measured
+from dropeact.pairs import Pair
+from dropeact.verdicts.rule import Outcome
+
+Kind = Literal["direction", "magnitude", "equivalence"]
+Layers = Literal["all", "write", "literal"]
+Sets = Literal["core", "observe", "behaviour", "long"]
+ProtocolName = Literal["natural", "replication"]
+Function = Callable[[Measured], Outcome]
+
+REGISTRY: dict[str, "Claim"] = {}
+
+
+@dataclass
+class Claim:
+    """One published statement: how it is measured, where it must lie to hold, and who said it."""
+
+    id: str
+    function: Function
+    region: Region
+    kind: Kind
+    experiment: str
+    layers: Layers
+    set: Sets
+    family: str
+    note: str
+    replication: Function | None = None
+    replication_region: Region | None = None
+    replication_protocol: ProtocolName = "replication"
+    module: str = field(default="", compare=False)
+
+    @property
+    def statement(self) -> str:
+        """The first paragraph of the function's docstring."""
+        text = inspect.getdoc(self.function) or ""
+        return " ".join(text.split("\n\n")[0].split())
+
+    @property
+    def formula(self) -> str:
+        """What follows the statement in the docstring: how the quantity is computed."""
+        return "\n\n".join((inspect.getdoc(self.function) or "").split("\n\n")[1:])
+
+    @property
+    def source_hash(self) -> str:
+        """Content hash of the claim's function, to see whether a claim changed since it was accepted."""
+        return hashlib.sha256(inspect.getsource(self.function).encode()).hexdigest()[:12]
+
+    def magnitude(self, region: Region, *, protocol: ProtocolName = "replication") -> Callable[[Function], Function]:
+        """Register how the published figure is judged on the published pair, inside which region, on which texts."""
+
+        def register(function: Function) -> Function:
+            self.replication, self.replication_region, self.replication_protocol = function, region, protocol
+            return function
+
+        return register
+
+    def replicated_within(self, region: Region, *, protocol: ProtocolName = "replication") -> "Claim":
+        """Judge the published figure with the claim's own quantity, inside `region`."""
+        self.magnitude(region, protocol=protocol)(self.function)
+        return self
+
+    def records_on(self, pair: Pair) -> tuple[tuple[Kind, Function, Region], ...]:
+        """(kind, function, region) of each record that this claim has on a pair.
+
+        On the published pair a direction and, where a figure is published, a magnitude record; elsewhere one record.
+        """
+        own = (self.kind, self.function, self.region)
+        if pair.published and self.replication is not None and self.replication_region is not None:
+            return own, ("magnitude", self.replication, self.replication_region)
+        return (own,)
+
+
+def claim(
+    id: str,
+    *,
+    region: Region,
+    experiment: int | str | None = None,
+    kind: Kind | None = None,
+    layers: Layers = "all",
+    set: Sets = "core",
+    family: str | None = None,
+    note: str = "",
+) -> Callable[[Function], Claim]:
+    """Register the decorated function (measured -> outcome; docstring = statement) as the claim `id`.
+
+    Raises
+    ------
+    InputError
+        If the id is taken, or the function states nothing.
+    """
+
+    def register(function: Function) -> Claim:
+        source = published.claims().get(id)
+        where = str(experiment if experiment is not None else source.experiment if source else "own")
+        made = Claim(
+            id=id,
+            function=function,
+            region=region,
+            kind=kind or ("equivalence" if region.is_margin else "direction"),
+            experiment=where,
+            layers=layers,
+            set=set,
+            family=family or (f"experiment {where}" if where.isdigit() else where),
+            note=note,
+            module=function.__module__,
+        )
+        if not made.statement:
+            raise InputError(f"expected a statement; got claim {id!r} without a docstring; write what it claims")
+        known = REGISTRY.get(id)
+        if known is not None and inspect.getsourcefile(known.function) != inspect.getsourcefile(function):
+            raise InputError(f"expected one claim per id; got {id!r} twice; rename the one in {function.__module__}")
+        REGISTRY[id] = made
+        return made
+
+    return register
+
+
+def load_claims(paths: Iterable[Path] = ()) -> dict[str, Claim]:
+    """Import every claim file of the project and of `paths` (files or folders), and return the registry by id."""
+    folders = [bundled.folder("claims"), *paths]
+    for folder in folders:
+        files = sorted(folder.glob("test_*.py")) if folder.is_dir() else [folder]
+        if not files or not all(file.is_file() for file in files):
+            raise InputError(f"expected claim files test_*.py; got {folder}; give a Python file or a folder of them")
+        for file in files:
+            import_claims(file)
+    return dict(sorted(REGISTRY.items()))
+
+
+def import_claims(file: Path) -> None:
+    """Import one claim file under a name of its own, once per process."""
+    name = f"dropeact_claims_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise

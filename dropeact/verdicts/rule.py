@@ -1,0 +1,117 @@
+"""The verdict rule: Holm over the family, then the smaller side names the verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isnan
+from typing import Literal
+
+import numpy as np
+
+from dropeact.estimators import Argmax, Conjunction, Estimate, PValues, Region
+from dropeact.estimators.contrasts import ALPHA, spread
+from dropeact.estimators.power import deciding_texts, smallest_effect
+
+Verdict = Literal["supported", "contradicted", "inconclusive", "untestable", "not applicable", "not measured"]
+Outcome = Estimate | Conjunction | Argmax
+
+
+def holm(p: Sequence[float], size: int | None = None) -> np.ndarray:
+    """Holm's step-down adjustment of p within a family of `size` records (absent ones count as p = 1).
+
+    adjusted_(i) = max_{j <= i} min(1, (size - j) p_(j)), j = 0, 1, ... over the sorted p.
+
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure, Scand. J. Stat. 6.
+    """
+    values = np.asarray(p, float)
+    size = max(len(values), size or 0)
+    order = np.argsort(values, kind="stable")
+    steps = np.minimum(1.0, (size - np.arange(len(values))) * values[order])
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return adjusted
+
+
+def decide(p: PValues, adjusted: float) -> Verdict:
+    """Name the verdict from the adjusted smaller p and the side that it belongs to."""
+    if adjusted > ALPHA:
+        return "inconclusive"
+    return "supported" if p.support < p.contradict else "contradicted"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The numbers that stand beside a verdict."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    label: str
+    exact: bool
+
+
+def shown(outcome: Outcome, region: Region) -> Shown:
+    """The estimate a reader sees: the quantity itself, a conjunction's weakest part, an argmax's closest lead."""
+    label, estimate = "", outcome
+    if isinstance(outcome, Conjunction):
+        part = outcome.weakest(region)
+        label, estimate = part.label, part.estimate
+    elif isinstance(outcome, Argmax):
+        label, estimate = outcome.found, outcome.closest
+    assert isinstance(estimate, Estimate)
+    return Shown(estimate.value, estimate.low, estimate.high, estimate.n, estimate.unit, label, is_exact(outcome))
+
+
+def is_exact(outcome: Outcome) -> bool:
+    """Whether nothing in the outcome varies over texts: such records are compared directly, outside the family."""
+    if isinstance(outcome, Estimate):
+        return outcome.is_exact
+    if isinstance(outcome, Conjunction):
+        return all(part.estimate.is_exact for part in outcome.parts)
+    return all(estimate.is_exact for estimate in outcome.rivals.values())
+
+
+def why_contradicted(outcome: Outcome, region: Region) -> str:
+    """Say how a contradicted claim fails: opposite, too small, outside the margin, or in words."""
+    if isinstance(outcome, Argmax):
+        return outcome.found
+    if isinstance(outcome, Conjunction):
+        worst = min(outcome.parts, key=lambda part: part.estimate.p_values(part.region or region).contradict)
+        return f"{worst.label}: {why_contradicted(worst.estimate, worst.region or region)}"
+    if region.is_margin:
+        return "outside the margin"
+    beyond_null = outcome.value < region.null if region.low > -inf else outcome.value > region.null
+    bound = region.low if region.low > -inf else region.high
+    return "opposite" if beyond_null and bound != region.null else "too small"
+
+
+def why_inconclusive(outcome: Outcome, region: Region, family: int) -> str:
+    """Say how many texts would decide, and the smallest effect that these could show."""
+    estimate = outcome
+    if isinstance(outcome, Conjunction):
+        part = outcome.weakest(region)
+        estimate, region = part.estimate, part.region or region
+    elif isinstance(outcome, Argmax):
+        estimate, region = outcome.closest, Region("difference", 0.0, inf, "the winner leads")
+    assert isinstance(estimate, Estimate)
+    if estimate.texts < 2 or estimate.is_exact:
+        return "on the bound exactly; no number of texts would decide"
+    needed = deciding_texts(_effect(estimate, region), family)
+    decides = (
+        "no number of texts would decide"
+        if needed is None
+        else f"about {max(needed, estimate.texts)} texts would decide"
+    )
+    effect = smallest_effect(estimate.texts, family)
+    return f"{decides}; these {estimate.texts} could show {effect:.2f} sd in a family of {family}"
+
+
+def _effect(estimate: Estimate, region: Region) -> float:
+    """Distance of the estimate to the nearest bound of the region, in standard deviations over texts."""
+    bounds = [bound for bound in (region.low, region.high) if abs(bound) < inf]
+    effects = [float(c.mean()) / spread(c) for c in map(estimate.contrast, bounds) if spread(c) > 0]
+    finite = [effect for effect in effects if not isnan(effect)]
+    return min(finite, key=abs) if finite else 0.0
