@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def open(directory: str | Path) -> "xr.DataTree":  # noqa: A001 - the name users script against, as in xarray and PIL
+def open(directory: str | Path) -> "xr.DataTree":
     """Open stored results as one labelled tree: /<column>/<corpus>/<arm>/<measurement>."""
     from dropeact.store import Store
 

@@ -150,7 +150,7 @@ class Measured:
             floor = self.rope.measurement("noise-floor", corpus="passages")
         except MissingMeasurement:
             return {}
-        return {str(n): float(np.max(v.values)) for n, v in floor.data_vars.items() if n.startswith("absolute_")}
+        return {str(name): float(np.max(v.values)) for name, v in floor.data_vars.items()}
 
     def floor(self, variable: str) -> float:
         """The noise floor of a variable; 0 where none was measured."""

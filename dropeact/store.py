@@ -196,7 +196,7 @@ def _reading(path: Path) -> Iterator[xr.Dataset]:
         dataset = xr.open_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(
-            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it, measure again"
+            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
         ) from None
     with dataset:
         schema = dataset.attrs.get("dropeact_schema")

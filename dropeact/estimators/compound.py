@@ -38,7 +38,7 @@ class Conjunction:
         return [part.estimate.p_values(part.region or region) for part in self.parts]
 
     def p_values(self, region: Region) -> PValues:
-        """support = max over parts; contradict = number of parts * min over parts."""
+        """Give support = max over parts; contradict = number of parts * min over parts."""
         values = self.part_values(region)
         return PValues(max(p.support for p in values), min(1.0, len(values) * min(p.contradict for p in values)))
 

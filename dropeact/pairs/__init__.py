@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from dropeact.axes import InputError
 
@@ -37,7 +37,7 @@ class Pair:
         """The identifier behind a column; the dropped column has the RoPE model's weights."""
         return self.drope if column == "drope" else self.rope
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """JSON-able form, kept with the results."""
         return asdict(self) | {"limits": list(self.limits)}
 

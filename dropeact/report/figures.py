@@ -24,7 +24,7 @@ COLOURS = {
     "drope": "#D55E00",
 }  # Okabe and Ito: distinct to colour-blind readers
 DASHES: dict[str, Any] = {"rope": "-", "dropped": (0, (1, 1)), "drope": "--"}
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "dropeact",
     "svg.fonttype": "none",
     "font.size": 9,

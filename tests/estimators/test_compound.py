@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from dropeact.estimators import Untestable, argmax, both, mean, only, ratio
+from dropeact.estimators.regions import at_least
+
+HALVES = ["A", "B"] * 8
+
+
+def layered(means, seed=0, spread=0.1):
+    rng = np.random.default_rng(seed)
+    values = np.asarray(means)[None] + rng.normal(0, spread, (16, len(means)))
+    return xr.DataArray(
+        values, dims=("text", "layer"), coords={"text": range(16), "half": ("text", HALVES), "layer": range(len(means))}
+    )
+
+
+def one(center, seed):
+    return mean(layered([center], seed).isel(layer=0, drop=True), unit="x")
+
+
+def test_both_needs_every_part_and_is_contradicted_by_any():
+    region = at_least(0.5, "r")
+    good, bad = one(1.0, 1), one(0.0, 2)
+    together = both({"RoPE": good, "DroPE": bad})
+    assert together.p_values(region).support == bad.p_values(region).support
+    assert together.p_values(region).contradict == pytest.approx(2 * bad.p_values(region).contradict)
+    assert together.weakest(region).label == "DroPE"
+
+
+def test_both_supported_only_where_all_are():
+    p = both({"a": one(1.0, 1), "b": one(1.0, 2)}).p_values(at_least(0.5, "r"))
+    assert p.support < 1e-6
+
+
+def test_only_holds_at_the_claimed_layer_alone():
+    rope = layered([10, 10, 10, 10], 1, 1.0)
+    drope = layered([8, 30, 8, 8], 2, 1.0)
+    excess = {l: ratio(drope.sel(layer=l, drop=True), rope.sel(layer=l, drop=True)) for l in range(4)}
+    assert only(excess, [1], bound=1.0).p_values(at_least(1, "r")).support < 1e-4
+    wrong = only(excess, [2], bound=1.0).p_values(at_least(1, "r"))
+    assert wrong.support > 0.9
+    assert wrong.contradict < 1e-4
+
+
+def test_only_pays_for_looking_at_every_layer():
+    rope, drope = layered([10] * 4, 1, 1.0), layered([8, 30, 8, 8], 2, 1.0)
+    excess = {l: ratio(drope.sel(layer=l, drop=True), rope.sel(layer=l, drop=True)) for l in range(4)}
+    statement = only(excess, [2], bound=1.0)
+    smallest = min(p.contradict for p in statement.part_values(at_least(1, "r")))
+    assert statement.p_values(at_least(1, "r")).contradict == pytest.approx(4 * smallest)
+
+
+def test_argmax_finds_the_planted_layer():
+    values = layered([1, 5, 2, 3])
+    found = argmax(values, {"A": [1], "B": [1]}, unit="norm")
+    assert found.p_values(at_least(0, "r")).support < 1e-6
+    assert found.found == "largest at layer 1"
+
+
+def test_argmax_elsewhere_is_contradicted_by_the_challenger():
+    p = argmax(layered([1, 5, 2, 3]), {"A": [3], "B": [3]}, unit="norm").p_values(at_least(0, "r"))
+    assert p.support > 0.99
+    assert p.contradict < 1e-6
+
+
+def test_argmax_of_a_tie_is_undecided():
+    p = argmax(layered([1, 5, 5, 3], seed=3, spread=1.0), {"A": [1], "B": [1]}, unit="norm").p_values(at_least(0, "r"))
+    assert p.support > 0.0025
+    assert p.contradict > 0.0025
+
+
+def test_argmax_that_claims_every_layer_is_untestable():
+    with pytest.raises(Untestable):
+        argmax(layered([1, 2]), {"A": [0, 1], "B": [0, 1]}, unit="norm")
+
+
+def test_argmax_with_nan_is_untestable():
+    values = layered([1, 2, 3])
+    values[0, 0] = np.nan
+    with pytest.raises(Untestable):
+        argmax(values, {"A": [2], "B": [2]}, unit="norm")

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from dropeact.estimators import Untestable, difference, exact, mean, ratio
+from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.regions import at_least, at_most, within
+
+
+def per_text(values, prefix="t"):
+    return xr.DataArray(
+        np.asarray(values, float), dims="text", coords={"text": [f"{prefix}{i}" for i in range(len(values))]}
+    )
+
+
+def test_difference_against_scipy_paired_t():
+    rng = np.random.default_rng(1)
+    rope, drope = rng.normal(5, 1, 32), rng.normal(5.4, 1, 32)
+    estimate = difference(per_text(drope), per_text(rope), unit="nats")
+    reference = stats.ttest_1samp(drope - rope, 0.02)
+    interval = reference.confidence_interval(0.95)
+    assert estimate.value == pytest.approx((drope - rope).mean(), rel=1e-12)
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high), rel=1e-10)
+    one_sided = stats.ttest_1samp(drope - rope, 0.02, alternative="greater").pvalue
+    assert estimate.p_values(at_least(0.02, "r")).support == pytest.approx(one_sided, rel=1e-10)
+    assert estimate.p_values(at_least(0.02, "r")).contradict == pytest.approx(1 - one_sided, rel=1e-10)
+
+
+def test_ratio_interval_is_the_set_the_test_leaves_standing():
+    rng = np.random.default_rng(2)
+    rope = rng.gamma(4, 2, 32)
+    estimate = ratio(per_text(0.7 * rope + rng.normal(0, 1, 32)), per_text(rope))
+    assert estimate.tails(estimate.low)[0] == pytest.approx(ALPHA, rel=1e-6)
+    assert estimate.tails(estimate.high)[1] == pytest.approx(ALPHA, rel=1e-6)
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_ratio_of_zero_counts_needs_no_logarithm():
+    drope = per_text([0, 0, 1, 0, 2, 0, 0, 1])
+    rope = per_text([10, 12, 9, 11, 10, 12, 8, 10])
+    assert ratio(drope, rope).p_values(at_most(0.95, "r", scale="ratio")).support < 1e-6
+
+
+def test_ratio_interval_is_unbounded_when_the_denominator_may_be_zero():
+    rng = np.random.default_rng(3)
+    estimate = ratio(per_text(rng.normal(1, 1, 8)), per_text(np.abs(rng.normal(0.05, 1, 8)) - 0.5))
+    assert (estimate.low, estimate.high) == (-np.inf, np.inf)
+
+
+def test_ratio_with_a_denominator_below_zero_is_untestable():
+    with pytest.raises(Untestable, match="not positive"):
+        ratio(per_text([1, 2, 3]), per_text([-1, -2, -1]))
+
+
+def test_margin_p_values_against_two_one_sided_tests():
+    rng = np.random.default_rng(4)
+    values = rng.normal(0.02, 0.1, 32)
+    p = mean(per_text(values), unit="rate").p_values(within(-0.1, 0.1, "r"))
+    above = stats.ttest_1samp(values, -0.1, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, 0.1, alternative="less").pvalue
+    assert p.support == pytest.approx(max(above, below), rel=1e-10)
+    assert p.contradict == pytest.approx(min(1.0, 2 * min(1 - above, 1 - below)), rel=1e-10)
+
+
+@pytest.mark.parametrize(("value", "supported"), [(0.3, True), (0.1, False)])
+def test_zero_spread_is_compared_directly(value, supported):
+    estimate = mean(per_text([value] * 8), unit="rate")
+    p = estimate.p_values(at_least(0.2, "r"))
+    assert estimate.is_exact
+    assert estimate.n == 1
+    assert np.isnan(estimate.low)
+    assert (p.support == 0.0, p.contradict == 0.0) == (supported, not supported)
+
+
+def test_zero_spread_on_the_bound_is_neither():
+    p = mean(per_text([0.2] * 8), unit="rate").p_values(at_least(0.2, "r"))
+    assert p == (1.0, 1.0)
+
+
+def test_spread_within_the_noise_floor_is_exact():
+    values = per_text(1000 + 1e-4 * np.arange(8))
+    assert mean(values, unit="norm", floor=1e-2).is_exact
+    assert not mean(values, unit="norm", floor=1e-5).is_exact
+
+
+def test_an_effect_below_the_noise_floor_is_never_supported():
+    p = mean(per_text([0.2 + 1e-4] * 8), unit="rate", floor=1e-3).p_values(at_least(0.2, "r"))
+    assert p.support == 1.0
+
+
+def test_exact_number_refuses_nan():
+    with pytest.raises(Untestable):
+        exact(float("nan"), scale="rate", unit="x")
+
+
+def test_nan_is_untestable_and_names_the_text():
+    with pytest.raises(Untestable, match="t1"):
+        mean(per_text([1.0, np.nan, 2.0]), unit="x")
+
+
+def test_seeds_as_the_sample_are_refused():
+    seeds = xr.DataArray(np.ones((4, 3)), dims=("text", "seed"), coords={"text": list("abcd")})
+    with pytest.raises(ValueError, match="the text is the unit"):
+        mean(seeds, unit="x")
+
+
+def test_duplicated_texts_are_refused():
+    doubled = xr.DataArray(np.ones(4), dims="text", coords={"text": ["a", "b", "a", "b"]})
+    with pytest.raises(ValueError, match="distinct texts"):
+        mean(doubled, unit="x")
+
+
+def test_duplicated_seeds_never_change_an_estimate():
+    rng = np.random.default_rng(5)
+    seeds = xr.DataArray(rng.normal(1, 1, (16, 4)), dims=("text", "seed"), coords={"text": range(16)})
+    once = mean(seeds.mean("seed"), unit="x")
+    twice = mean(xr.concat([seeds, seeds], "seed").mean("seed"), unit="x")
+    assert once.p_values(at_least(0.5, "r")) == pytest.approx(twice.p_values(at_least(0.5, "r")), rel=1e-9)
+
+
+def test_pairing_follows_the_text_ids_not_the_order():
+    rope = per_text([1, 2, 3, 4])
+    shuffled = rope.isel(text=[2, 0, 3, 1])
+    assert difference(shuffled + 1, rope, unit="x").is_exact
+
+
+def test_different_texts_on_the_two_sides_are_refused():
+    with pytest.raises(ValueError, match="same texts"):
+        difference(per_text([1, 2], "a"), per_text([1, 2], "b"), unit="x")

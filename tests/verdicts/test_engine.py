@@ -1,0 +1,242 @@
+import numpy as np
+import pytest
+import xarray as xr
+from tests.synthetic_results import PAIR, results
+
+from dropeact import measured as views
+from dropeact.estimators import NotApplicable, Untestable, difference, mean, ratio
+from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate
+from dropeact.measured import MissingMeasurement
+from dropeact.pairs import Pair
+from dropeact.store import Store
+from dropeact.verdicts import judge, load_claims
+from dropeact.verdicts.registry import Claim
+
+
+def made(function, id="x", *, region=None, layers="all", set="core", family="f"):
+    return Claim(id, function, region or at_least(0.2, "r"), "direction", "1", layers, set, family, "")
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    moved = {
+        "query_count": 0.5,
+        "key_count": 0.8,
+        "surge": 6.0,
+        "sink": 0.6,
+        "peak": 0.5,
+        "entropy": 0.4,
+        "massive": 0.5,
+    }
+    return results(tmp_path_factory.mktemp("planted"), plant={"drope": moved})
+
+
+@pytest.fixture(scope="module")
+def identical(tmp_path_factory):
+    return results(tmp_path_factory.mktemp("identical"), same=True)
+
+
+def one(directory, claim, **options):
+    return judge(directory, claims={claim.id: claim}, **options)[0]
+
+
+def statement(function):
+    function.__doc__ = "A statement."
+    return function
+
+
+def test_planted_effects_are_all_supported(planted):
+    verdicts = {record.id: record.verdict for record in judge(planted, claims=load_claims())}
+    for id in ("massive-query-reduction", "massive-layer1-surge", "bos-norm-peak", "entropy-minimum"):
+        assert verdicts[id] == "supported", id
+    assert verdicts["disruption-reliance-ratio"] == "supported"
+
+
+def test_identical_models_support_no_difference(identical):
+    between = {
+        "massive-query-reduction",
+        "massive-key-reduction",
+        "massive-layer1-surge",
+        "massive-layer1-only",
+        "massive-late-layers-fall",
+        "disruption-reliance-ratio",
+        "sink-rate-early-layers",
+        "bos-norm-peak",
+        "entropy-minimum",
+    }
+    verdicts = {record.id: record.verdict for record in judge(identical, claims=load_claims())}
+    assert {id: verdicts[id] for id in between if verdicts[id] == "supported"} == {}
+    assert verdicts["sink-rate-equivalent"] == "supported"
+    assert verdicts["massive-value-unchanged"] == "supported"
+
+
+def test_swapped_models_turn_direction_into_opposite(tmp_path):
+    moved = {"query_count": 2.0, "peak": 2.0, "entropy": -0.4, "massive": 2.5}
+    swapped = results(tmp_path, plant={"drope": moved})
+    records = {record.id: record for record in judge(swapped, claims=load_claims())}
+    for id in ("massive-query-reduction", "bos-norm-peak", "entropy-minimum", "disruption-reliance-ratio"):
+        assert (records[id].verdict, records[id].reason) == ("contradicted", "opposite"), id
+
+
+@pytest.mark.parametrize("error", [ValueError("two\nlines"), KeyError("x"), ZeroDivisionError()])
+def test_a_claim_that_raises_is_untestable_and_takes_no_other_with_it(planted, error):
+    def broken(measured):
+        raise error
+
+    def fine(measured):
+        return mean(measured.rope.sink_rate().mean("layer"), unit="rate")
+
+    records = judge(planted, claims={"a": made(statement(broken), "a"), "b": made(statement(fine), "b")})
+    assert [record.verdict for record in records] == ["untestable", "supported"]
+    assert type(error).__name__ in records[0].reason
+    assert "\n" not in records[0].reason
+    assert records[0].p_adjusted == 1.0
+
+
+def test_nan_is_untestable_never_a_pass(planted):
+    def broken(measured):
+        values = measured.rope.sink_rate().mean("layer")
+        values[3] = np.nan
+        return mean(values, unit="rate")
+
+    record = one(planted, made(statement(broken)))
+    assert record.verdict == "untestable"
+    assert "finite" in record.reason
+
+
+def test_a_failed_manipulation_check_is_untestable_with_its_reason(planted):
+    def check(measured):
+        raise Untestable("first-token norm did not fall")
+
+    assert one(planted, made(statement(check))).reason == "first-token norm did not fall"
+
+
+def test_a_missing_measurement_is_untestable_or_not_measured(planted):
+    def absent(measured):
+        return measured.rope.measurement("nothing")
+
+    assert one(planted, made(statement(absent))).verdict == "untestable"
+    assert one(planted, made(statement(absent), set="behaviour")).verdict == "not measured"
+
+
+def test_a_precondition_that_the_pair_lacks_is_not_applicable(planted):
+    def lacking(measured):
+        raise NotApplicable("length beyond training")
+
+    def literal(measured):
+        raise AssertionError("never evaluated")
+
+    assert one(planted, made(statement(lacking))).verdict == "not applicable"
+    assert one(planted, made(statement(literal), layers="literal")).verdict == "not applicable"
+
+
+def test_a_seed_as_the_unit_is_an_error_not_a_verdict(planted):
+    def seeds(measured):
+        losses = measured.rope.disruption["nats"]
+        return mean(losses.rename(condition="seed"), unit="nats")
+
+    record = one(planted, made(statement(seeds)))
+    assert record.verdict == "untestable"
+    assert "the text is the unit" in record.reason
+
+
+def test_all_untestable_still_gives_every_record(planted):
+    def broken(measured):
+        raise RuntimeError("no")
+
+    records = judge(planted, claims={name: made(statement(broken), name) for name in "abc"})
+    assert [record.verdict for record in records] == ["untestable"] * 3
+
+
+def test_untestable_and_unmeasured_records_still_count_in_the_family(planted):
+    def broken(measured):
+        raise RuntimeError("no")
+
+    def weak(measured):
+        rng = np.random.default_rng(1)
+        texts = measured.rope.sink_rate().mean("layer")
+        return mean(texts * 0 + 0.2 + rng.normal(0.09, 0.2, texts.sizes["text"]), unit="rate")
+
+    alone = one(planted, made(statement(weak)))
+    crowd = {"a": made(statement(weak), "a")} | {n: made(statement(broken), n) for n in "bcdefgh"}
+    crowded = judge(planted, claims=crowd)[0]
+    assert crowded.p_adjusted == pytest.approx(min(1.0, 8 * alone.p_adjusted))
+
+
+def test_a_family_never_shrinks_below_its_fixed_size(planted):
+    def weak(measured):
+        rng = np.random.default_rng(1)
+        texts = measured.rope.sink_rate().mean("layer")
+        return mean(texts * 0 + 0.2 + rng.normal(0.09, 0.2, texts.sizes["text"]), unit="rate")
+
+    alone, locked = one(planted, made(statement(weak))), one(planted, made(statement(weak)), families={"f": 10})
+    assert locked.p_adjusted == pytest.approx(min(1.0, 10 * alone.p_adjusted))
+
+
+def test_exact_records_stay_outside_the_family(planted):
+    def constant(measured):
+        return mean(measured.rope.sink_rate().mean("layer") * 0 + 1.0, unit="rate")
+
+    def weak(measured):
+        rng = np.random.default_rng(1)
+        texts = measured.rope.sink_rate().mean("layer")
+        return mean(texts * 0 + 0.2 + rng.normal(0.09, 0.2, texts.sizes["text"]), unit="rate")
+
+    both = judge(planted, claims={"a": made(statement(constant), "a"), "b": made(statement(weak), "b")})
+    assert (both[0].n, both[0].exact, both[0].verdict) == (1, True, "supported")
+    assert both[1].p_adjusted == pytest.approx(one(planted, made(statement(weak), "b")).p_adjusted)
+
+
+def test_both_kinds_of_record_on_the_published_pair(tmp_path):
+    pair = Pair(name="p", rope="r", drope="d", published=True, write_layer=2)
+    records = judge(results(tmp_path, pair=pair, plant={"drope": {"query_count": 0.61}}), claims=load_claims())
+    kinds = {record.kind for record in records if record.id == "massive-query-reduction"}
+    assert kinds == {"direction", "magnitude"}
+
+
+def test_the_write_layer_is_selected_on_the_other_half(planted):
+    view = views.natural(Store(planted), PAIR)
+    assert view.write_layers == {"A": 2, "B": 2}
+    norm = view.rope.first_norm
+    swapped = norm.copy(data=np.where((norm["half"] == "A").values[:, None], norm.roll(depth=1).values, norm.values))
+    object.__setattr__(view.rope, "first_norm_planted", swapped)
+    view.rope.observations["first_norm"] = swapped
+    view.__dict__.pop("write_layers", None)
+    assert view.write_layers == {"A": 2, "B": 3}
+
+
+def test_missing_cells_raise_by_name(planted):
+    with pytest.raises(MissingMeasurement, match="rope/passages-first/nothing"):
+        views.natural(Store(planted), PAIR).rope.measurement("nothing")
+
+
+def test_regions_of_the_declared_wording():
+    assert (fewer_by_ratio().high, higher_rate().low, equivalent_rate().high) == (0.95, 0.05, 0.10)
+
+
+def test_each_claim_of_the_catalogue_can_be_contradicted(tmp_path):
+    """Planted the other way round, no claim of the core set is supported on all of three worlds."""
+    worlds = [
+        {"drope": {"query_count": 2, "key_count": 2, "value_count": 3, "sink": 0.2, "peak": 3, "entropy": -0.5, "loss": 1, "massive": 2.5},
+         "rope": {"sink": 0.05, "massive": 0.0}},
+        {"drope": {"query_count": 1.0, "surge": 0.2, "massive": 0.0, "random": 0.5}, "rope": {"query_count": 0.02, "key_count": 0.02, "random": 0.5}},
+        {"drope": {"sink": 0.9, "surge": 0.5}, "rope": {"sink": 0.1}},
+    ]  # fmt: skip
+    seen: dict[str, set[str]] = {}
+    for i, plant in enumerate(worlds):
+        for record in judge(results(tmp_path / str(i), plant=plant), claims=load_claims()):
+            seen.setdefault(record.key, set()).add(record.verdict)
+    core = {record for record, verdicts in seen.items() if verdicts != {"not measured"}}
+    assert {record for record in core if "contradicted" not in seen[record]} == set()
+
+
+def test_difference_of_equal_columns_is_exactly_zero(identical):
+    view = views.natural(Store(identical), PAIR)
+    same = difference(view.drope.sink_rate().mean("layer"), view.rope.sink_rate().mean("layer"), unit="rate")
+    assert same.is_exact
+    assert (
+        ratio(
+            xr.ones_like(view.rope.sink_rate().mean("layer")), xr.ones_like(view.rope.sink_rate().mean("layer"))
+        ).value
+        == 1
+    )

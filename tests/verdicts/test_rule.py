@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from dropeact.estimators import Estimate, PValues
+from dropeact.estimators.regions import at_least, at_most, within
+from dropeact.verdicts.rule import decide, holm, why_contradicted, why_inconclusive
+
+
+def sample(center, spread=0.1, n=16):
+    return Estimate(center + spread * np.linspace(-1, 1, n), np.ones(n), "difference", "x")
+
+
+def test_holm_against_hand_computation():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_counts_absent_records_as_certain_nulls():
+    assert holm([0.01], size=8) == pytest.approx([0.08])
+    assert holm([0.01, 0.01], size=3) == pytest.approx([0.03, 0.03])
+
+
+def test_holm_is_monotone_and_capped():
+    adjusted = holm([0.9, 0.001, 0.5, 0.02])
+    assert (adjusted <= 1).all()
+    assert (np.diff(adjusted[np.argsort([0.9, 0.001, 0.5, 0.02])]) >= 0).all()
+
+
+def test_the_smaller_side_names_the_verdict():
+    assert decide(PValues(0.001, 0.999), 0.01) == "supported"
+    assert decide(PValues(0.999, 0.001), 0.01) == "contradicted"
+    assert decide(PValues(0.001, 0.999), 0.03) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("center", "region", "reason"),
+    [
+        (-1.0, at_least(0.5, "r"), "opposite"),
+        (0.2, at_least(0.5, "r"), "too small"),
+        (1.0, at_most(-0.5, "r"), "opposite"),
+        (-0.2, at_most(-0.5, "r"), "too small"),
+        (1.0, within(-0.1, 0.1, "r"), "outside the margin"),
+    ],
+)
+def test_a_contradiction_says_how(center, region, reason):
+    assert why_contradicted(sample(center), region) == reason
+
+
+def test_an_inconclusive_verdict_says_how_many_texts_would_decide():
+    text = why_inconclusive(sample(0.48, 0.2), at_least(0.5, "r"), 4)
+    assert text.startswith("about ")
+    assert "could show" in text
+
+
+def test_an_estimate_on_the_bound_would_never_be_decided():
+    assert why_inconclusive(sample(0.5), at_least(0.5, "r"), 1).startswith("no number of texts would decide")
