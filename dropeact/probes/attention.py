@@ -1,0 +1,201 @@
+"""Queries, keys and values exactly as attention uses them -> its output, and rows of attention while they exist.
+
+Scores, softmax and every reading are computed once, in float32, a block of queries at a time: O(block x keys) memory,
+on a CPU no slower than a fused kernel. Nothing is clamped. Reading and editing happen inside the registered attention
+function, so that they see what enters q k^T in every architecture: after QK-norm, rotation and the cache.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+# transformers gives names that contain sdpa, flash, flex_attention or a slash a meaning of their own.
+NAME = "dropeact_rows"
+BLOCK_ELEMENTS = {"cpu": 2**18}
+BLOCK_ELEMENTS_ELSEWHERE = 2**26
+SMALLEST_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Attended:
+    """One layer's queries, keys and values as attended; keys and values once per key/value head."""
+
+    module: nn.Module
+    query: Float[Tensor, "batch head query head_dim"]
+    key: Float[Tensor, "batch kv_head key head_dim"]
+    value: Float[Tensor, "batch kv_head key value_dim"]
+    scaling: float
+    positions: Int[Tensor, "#batch query"] | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Attention of the queries `first`, `first + 1`, ... to the first keys, in float32.
+
+    `scores` are relative to the row's largest one (a shift that no softmax sees) and very negative where masked;
+    `weights` are the softmax and 0 where masked. Both are overwritten after the reading: keep reductions, never these.
+    """
+
+    first: int
+    scores: Float[Tensor, "batch head query key"]
+    weights: Float[Tensor, "batch head query key"]
+    log_sum: Float[Tensor, "batch head query"]
+
+    @cached_property
+    def visible(self) -> Bool[Tensor, "batch head query key"]:
+        """Which keys a query may attend to."""
+        return self.scores > torch.finfo(self.scores.dtype).min / 2
+
+
+class Observer(Protocol):
+    """Who listens to attention: rows are computed only for one that wants them."""
+
+    wants_rows: bool
+
+    def attended(self, attended: Attended) -> None:
+        """Read one layer's queries, keys and values."""
+
+    def rows(self, module: nn.Module, rows: Rows) -> None:
+        """Read a block of rows of one layer."""
+
+
+Editor = Callable[[Attended], Attended]
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+_editors: ContextVar[tuple[Editor, ...]] = ContextVar("editors", default=())
+
+
+@contextmanager
+def attending(
+    model: PreTrainedModel, *, observer: Observer | None = None, editors: Sequence[Editor] = ()
+) -> Iterator[None]:
+    """Let `model` attend through `attend`, with an observer and more editors; what was set before is set again after.
+
+    Editors of nested calls apply from the outermost to the innermost; observers see what the editors made.
+    """
+    before = model.config._attn_implementation or "eager"
+    observing = _observer.set(observer or _observer.get())
+    editing = _editors.set((*_editors.get(), *editors))
+    try:
+        model.set_attn_implementation(NAME)
+        yield
+    finally:
+        model.set_attn_implementation(before)
+        _editors.reset(editing)
+        _observer.reset(observing)
+
+
+def attend(
+    module: nn.Module,
+    query: Float[Tensor, "batch head query head_dim"],
+    key: Float[Tensor, "batch kv_head key head_dim"],
+    value: Float[Tensor, "batch kv_head key value_dim"],
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    **options,
+) -> tuple[Float[Tensor, "batch query head value_dim"], None]:
+    """Attention as transformers calls it; edits q, k, v first, then lets the observer read."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    attended = Attended(module, query, key, value, scale, options.get("position_ids"))
+    for edit in _editors.get():
+        attended = edit(attended)
+    observer = _observer.get()
+    if observer is not None:
+        observer.attended(attended)
+    simple = options.get("softcap") is None and options.get("s_aux") is None
+    if simple and (observer is None or not observer.wants_rows):
+        edited = (attended.query, attended.key, attended.value)
+        return sdpa_attention_forward(module, *edited, attention_mask, scaling=scale, **options)
+    output = torch.empty(*query.shape[:-1], value.shape[-1], dtype=torch.float32, device=query.device)
+    for rows, values in _blocks(attended, attention_mask, options):
+        if observer is not None:
+            observer.rows(module, rows)
+        output[:, :, rows.first : rows.first + rows.weights.shape[2]] = values
+    return output.to(query.dtype).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def _blocks(
+    attended: Attended, mask: Tensor | None, options: dict
+) -> Iterator[tuple[Rows, Float[Tensor, "batch head query value_dim"]]]:
+    """Rows and output of one block of queries after the other.
+
+    scores = cap(scaling q k^T) + mask, cap(s) = softcap tanh(s / softcap); weights = softmax(scores), where a learned
+    sink adds exp(sink) to the sum and nothing else; output = weights v.
+    """
+    queries, keys = attended.query.shape[2], attended.key.shape[2]
+    causal = mask is None and queries > 1 and _is_causal(attended.module, options)
+    key, value = attended.key.float().contiguous(), attended.value.float().contiguous()
+    scaled = attended.query.float() * attended.scaling
+    size = _block_size(scaled, keys)
+    hidden = torch.ones(size, size, dtype=torch.bool, device=scaled.device).triu(1)
+    for first in range(0, queries, size):
+        last = min(first + size, queries)
+        seen = last if causal else keys
+        scores = _grouped(scaled[:, :, first:last], key[:, :, :seen].mT)
+        if options.get("softcap") is not None:
+            scores = options["softcap"] * torch.tanh(scores / options["softcap"])
+        if causal:
+            scores[..., first:last].masked_fill_(hidden[: last - first, : last - first], _minimum(scores))
+        elif mask is not None:
+            scores = _masked(scores, mask[:, :, first:last, :seen])
+        rows = _softmax(first, scores, options.get("s_aux"))
+        yield rows, _grouped(rows.weights, value[:, :, :seen])
+
+
+def _grouped(
+    per_head: Float[Tensor, "batch head query inner"], per_kv_head: Float[Tensor, "batch kv_head inner outer"]
+) -> Float[Tensor, "batch head query outer"]:
+    """Matrix product in which consecutive query heads share a key/value head."""
+    batch, heads, queries, inner = per_head.shape
+    kv_heads = per_kv_head.shape[1]
+    product = torch.bmm(per_head.reshape(batch * kv_heads, -1, inner), per_kv_head.flatten(0, 1))
+    return product.view(batch, heads, queries, -1)
+
+
+def _softmax(first: int, scores: Float[Tensor, "batch head query key"], sink: Tensor | None) -> Rows:
+    """Rows of a softmax; `scores` are overwritten."""
+    largest = scores.amax(-1, keepdim=True)
+    sinks = None if sink is None else sink.float().view(1, -1, 1, 1)
+    if sinks is not None:
+        largest = torch.maximum(largest, sinks)
+    weights = scores.sub_(largest).exp()
+    total = weights.sum(-1, keepdim=True)
+    if sinks is not None:
+        total = total + (sinks - largest).exp()
+    return Rows(first, scores, weights.div_(total), total.squeeze(-1).log())
+
+
+def _masked(scores: Float[Tensor, "batch head query key"], mask: Tensor) -> Float[Tensor, "batch head query key"]:
+    if mask.dtype == torch.bool:
+        return scores.masked_fill_(~mask, _minimum(scores))
+    return (scores + mask.float()).clamp_(min=_minimum(scores))  # an additive mask may hold -inf
+
+
+def _minimum(scores: Tensor) -> float:
+    """The most negative finite number: exp gives exactly 0, and 0 times it is 0, which -inf would not be."""
+    return torch.finfo(scores.dtype).min
+
+
+def _is_causal(module: nn.Module, options: dict) -> bool:
+    given = options.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if given is None else given)
+
+
+def _block_size(query: Float[Tensor, "batch head query head_dim"], keys: int) -> int:
+    """Queries per block: as many as keep the scores in a CPU core's cache, or in a share of a device's memory."""
+    elements = BLOCK_ELEMENTS.get(query.device.type, BLOCK_ELEMENTS_ELSEWHERE)
+    return max(SMALLEST_BLOCK, min(query.shape[2], elements // (query.shape[0] * query.shape[1] * keys)))

@@ -1,0 +1,78 @@
+"""Tiny random models of the supported architectures, and the plainest possible computation of what they attend to."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from dropeact.checkpoints.drope import dropped
+
+VOCABULARY = 97
+HEADS = {"mha": 4, "gqa": 2, "mqa": 1}
+KINDS = [f"{heads}-{rotation}" for heads in HEADS for rotation in ("rope", "nope")]
+
+
+def llama(kind: str = "gqa-rope", *, layers: int = 3, gain: float = 15.0, seed: int = 0, **options) -> LlamaForCausalLM:
+    """A random Llama: `mha`, `gqa` or `mqa` heads, with (`rope`) or without (`nope`) rotation; sharp attention."""
+    heads, rotation = kind.split("-")
+    fields = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "head_dim": 8, **options}
+    config = LlamaConfig(vocab_size=VOCABULARY, num_hidden_layers=layers, num_key_value_heads=HEADS[heads], **fields)
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    for (
+        name,
+        weight,
+    ) in model.named_parameters():  # attention of freshly drawn weights is uniform: nothing to tell apart
+        if name.endswith("proj.weight"):
+            weight.mul_(gain)
+    built = model if rotation == "rope" else dropped(model)
+    assert isinstance(built, LlamaForCausalLM)
+    return built
+
+
+def tokens(texts: int = 2, length: int = 40, *, seed: int = 1) -> Tensor:
+    """Random token ids, [text, length]."""
+    return torch.randint(0, VOCABULARY, (texts, length), generator=torch.Generator().manual_seed(seed))
+
+
+def eager_attention(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """Attention weights by the model's own eager code, [layer, batch, head, query, key]."""
+    with implementation(model, "eager"), torch.no_grad():
+        return torch.stack(model(ids, use_cache=False, output_attentions=True).attentions)
+
+
+@contextmanager
+def implementation(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Use another attention implementation for a while."""
+    before = model.config._attn_implementation or "eager"
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def rows_entropy(attention: Tensor) -> Tensor:
+    """Entropy in nats of every row: -sum_j a_j ln a_j, 0 ln 0 = 0, in float64."""
+    return torch.special.entr(attention.double()).sum(-1)
+
+
+def causal_uniform(length: int) -> Tensor:
+    """Uniform causal attention, [query, key]."""
+    return torch.ones(length, length).tril() / torch.arange(1, length + 1)[:, None]
+
+
+def harmonic(n: int) -> float:
+    """1 + 1/2 + ... + 1/n."""
+    return math.fsum(1 / i for i in range(1, n + 1))
+
+
+@pytest.fixture(params=KINDS)
+def model(request: pytest.FixtureRequest) -> LlamaForCausalLM:
+    """Every head layout, with and without rotation."""
+    return llama(request.param)
