@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 
 def open(directory: str | Path) -> "xr.DataTree":
-    """Open stored results as one labelled tree: /<column>/<corpus>/<arm>/<measurement>."""
+    """Open stored results as one labelled tree: /<column>/<corpus>-<arm>/<measurement>."""
     from dropeact.store import Store
 
     return Store(Path(directory)).tree()

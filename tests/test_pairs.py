@@ -1,0 +1,59 @@
+import pytest
+
+from dropeact import pairs
+from dropeact.axes import InputError
+
+
+def test_known_pairs_and_the_default():
+    assert {"smollm2-135m", "llama2-7b"} <= set(pairs.known())
+    assert pairs.load(pairs.DEFAULT).primary_arm == "first"
+    assert pairs.load("llama2-7b").published
+
+
+def test_a_pair_file_of_the_users_own(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\nrope = "a"\ndrope = "b"\nprimary_arm = "bos"\n')
+    assert pairs.load(str(file)).primary_arm == "bos"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "x"\nrope = "a"\n', 'drope = "..."'),
+        ('name = "x"\nrope = "a"\ndrope = "b"\nspeed = 3\n', "'speed'"),
+        ('name = "x"\nrope = "a"\ndrope = "b"\nprimary_arm = "last"\n', "'last'"),
+        ("name = \n", "in TOML"),
+    ],
+)
+def test_a_bad_pair_file_is_one_clear_line(tmp_path, text, message):
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        pairs.load(str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_pair_names_the_known_ones():
+    with pytest.raises(InputError, match="llama2-7b, smollm2-135m"):
+        pairs.load("nope")
+
+
+def test_two_checkpoints_are_named_after_themselves():
+    assert pairs.of("org/model-a@main", "org/model-b").name == "model-a-main--model-b"
+
+
+def test_the_checkpoints_of_a_known_pair_are_that_pair():
+    known = pairs.load("llama2-7b")
+    assert pairs.of(known.rope, known.drope) == known
+
+
+def test_local_folders_with_one_name_do_not_collide(tmp_path):
+    first, second = tmp_path / "a" / "model", tmp_path / "b" / "model"
+    first.mkdir(parents=True)
+    second.mkdir(parents=True)
+    assert pairs.of(str(first), "x").name != pairs.of(str(second), "x").name
+
+
+def test_round_trip_through_json():
+    pair = pairs.load("llama2-7b")
+    assert pairs.from_dict(pair.as_dict()) == pair

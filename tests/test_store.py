@@ -1,0 +1,150 @@
+import errno
+import json
+import multiprocessing
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import dropeact
+from dropeact import store as storage
+from dropeact.axes import InputError
+from dropeact.store import Cell, Store, joined
+
+
+def data(half="A", texts=("a", "b"), value=1.0):
+    n = len(texts)
+    return xr.Dataset(
+        {
+            "score": (("text", "layer"), np.full((n, 3), value)),
+            "norm": (("selected_on", "layer"), np.full((1, 3), value)),
+            "dose": (("layer",), np.arange(3)),
+        },
+        coords={"text": list(texts), "half": ("text", [half] * n), "layer": range(3), "selected_on": [half]},
+    )
+
+
+def cell(half="A", **depends):
+    return Cell("rope", "passages", "first", half, "observations", {"model": "x"} | depends)
+
+
+def test_round_trip_keeps_every_value_and_label(tmp_path):
+    store = Store(tmp_path)
+    store.save(cell(), data(), {"seconds": 1.5})
+    loaded = store.load("rope", "passages", "first", "observations")
+    xr.testing.assert_equal(loaded, data())
+    assert json.loads(loaded.attrs["dropeact_provenance"]) == {"seconds": 1.5}
+
+
+def test_halves_are_joined_along_text_and_selected_on(tmp_path):
+    store = Store(tmp_path)
+    store.save(cell("A"), data("A", ("a", "b"), 1.0), {})
+    store.save(cell("B"), data("B", ("c", "d"), 2.0), {})
+    both = store.load("rope", "passages", "first", "observations")
+    assert both["score"].sel(text="d", layer=0) == 2.0
+    assert both["norm"].sel(selected_on="A", layer=0) == 1.0
+    assert both["half"].values.tolist() == ["A", "A", "B", "B"]
+    assert both["dose"].values.tolist() == [0, 1, 2]
+
+
+def test_models_with_other_head_counts_share_a_store(tmp_path):
+    store = Store(tmp_path)
+    store.save(cell(), data(), {})
+    wide = data().reindex(layer=range(5), fill_value=0)
+    store.save(Cell("drope", "passages", "first", "A", "observations"), wide, {})
+    tree = dropeact.open(tmp_path)
+    sizes = {node.path: node.sizes["layer"] for node in tree.leaves}
+    assert sizes == {"/rope/passages-first/observations": 3, "/drope/passages-first/observations": 5}
+
+
+def test_a_cell_is_held_only_under_the_same_key(tmp_path):
+    store = Store(tmp_path)
+    store.save(cell(), data(), {})
+    assert store.holds(cell())
+    assert not store.holds(cell(model="y"))
+    assert not store.holds(cell("B"))
+
+
+@pytest.mark.parametrize("change", [{"model": "y"}, {"dtype": "bfloat16"}, {"code": "2"}])
+def test_the_key_names_everything_the_value_depends_on(change):
+    assert cell().key != cell(**change).key
+
+
+def test_a_damaged_file_is_named_and_refused(tmp_path):
+    store = Store(tmp_path)
+    path = store.save(cell(), data(), {})
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"damaged .*observations-A\.nc"):
+        store.holds(cell())
+    assert path.exists()
+
+
+def test_a_foreign_file_is_named_and_refused(tmp_path):
+    store = Store(tmp_path)
+    path = tmp_path / "store" / cell().path
+    path.parent.mkdir(parents=True)
+    data().to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(InputError, match="foreign"):
+        store.holds(cell())
+
+
+def test_results_of_a_newer_schema_are_refused(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    monkeypatch.setattr(storage, "SCHEMA", 99)
+    store.save(cell(), data(), {})
+    store.write_run({"pair": {}})
+    monkeypatch.setattr(storage, "SCHEMA", 1)
+    with pytest.raises(InputError, match="schema 1 or older; got"):
+        store.load("rope", "passages", "first", "observations")
+    with pytest.raises(InputError, match="update dropeact"):
+        store.read_run()
+
+
+def test_a_damaged_run_json_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        Store(tmp_path).read_run()
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_fragment(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    path = store.save(cell(), data(value=1.0), {})
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.save(cell(), data(value=2.0), {})
+    assert float(store.load("rope", "passages", "first", "observations")["score"].mean()) == 1.0
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def hold(directory, ready, done):
+    with Store(directory).locked():
+        ready.set()
+        done.wait(30)
+
+
+def test_a_second_run_on_one_store_is_told_who_holds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "LOCK_SECONDS", 0.1)
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=hold, args=(tmp_path, ready, done))
+    holder.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(InputError, match=f"process {holder.pid}"), Store(tmp_path).locked():
+            pass
+    finally:
+        done.set()
+        holder.join()
+
+
+def test_an_empty_folder_has_no_results(tmp_path):
+    with pytest.raises(InputError, match="measure first"):
+        dropeact.open(tmp_path)
+
+
+def test_joining_one_half_returns_it(tmp_path):
+    xr.testing.assert_identical(joined([data()]), data())

@@ -1,0 +1,153 @@
+"""The interface as a user meets it: pytest in a process of its own, on planted results."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.synthetic_results import PAIR, results
+
+ROOT = Path(__file__).parents[2]
+MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak": 0.5, "entropy": 0.4, "massive": 0.5}
+
+
+def claims(*options, env=None, cwd=ROOT):
+    line = [sys.executable, "-m", "pytest", "-m", "claims", "-p", "no:cacheprovider", "-q", *map(str, options)]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
+    return subprocess.run(
+        line, capture_output=True, text=True, cwd=cwd, env=clean | (env or {}), timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    moved = MOVED | {"loss": 0.0}
+    return results(tmp_path_factory.mktemp("planted"), plant={"drope": moved})
+
+
+def test_a_run_writes_every_record_and_ends_with_the_table(planted):
+    run = claims(f"--results={planted}")
+    body = json.loads((planted / "verdicts.json").read_text())
+    assert body["schema"] == 1
+    assert {"id", "kind", "verdict", "estimate", "low", "high", "region", "p_adjusted"} <= set(body["claims"][0])
+    assert "verdicts: synthetic" in run.stdout
+    assert (planted / "FINDINGS.md").is_file()
+    assert (planted / "records.csv").read_text().startswith("id,kind,statement")
+    assert max(map(len, run.stdout.split("verdicts: synthetic")[1].splitlines()[1:-3])) <= 100
+
+
+def test_the_same_results_give_the_same_bytes(planted):
+    claims(f"--results={planted}")
+    files = [planted / "FINDINGS.md", planted / "verdicts.json", *sorted((planted / "figures").iterdir())]
+    first = [file.read_bytes() for file in files]
+    claims(f"--results={planted}")
+    assert [file.read_bytes() for file in files] == first
+
+
+def test_workers_judge_what_one_process_judges(planted):
+    claims(f"--results={planted}")
+    alone = (planted / "verdicts.json").read_text()
+    run = claims(f"--results={planted}", "-n", "2")
+    assert (planted / "verdicts.json").read_text() == alone
+    assert "verdicts: synthetic" in run.stdout
+
+
+def test_k_changes_no_verdict_and_writes_nothing(planted):
+    claims(f"--results={planted}")
+    stamp = (planted / "verdicts.json").stat().st_mtime_ns
+    run = claims(f"--results={planted}", "-k", "massive-query-reduction")
+    assert (planted / "verdicts.json").stat().st_mtime_ns == stamp
+    assert "massive-query-reduction[direction]" in run.stdout
+    assert "sink-rate" not in run.stdout
+
+
+def test_judging_needs_neither_torch_nor_transformers(planted, tmp_path):
+    for name in ("torch", "transformers"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} must not be imported')\n")
+    run = claims(f"--results={planted}", env={"PYTHONPATH": str(tmp_path)})
+    assert "verdicts: synthetic" in run.stdout
+    assert "must not be imported" not in run.stdout + run.stderr
+
+
+def test_a_contradicted_claim_fails_a_pair_without_accepted_verdicts(tmp_path):
+    bad = results(tmp_path, plant={"drope": MOVED | {"query_count": 2.0}})
+    run = claims(f"--results={bad}", "-k", "massive-query-reduction")
+    assert run.returncode == 1
+    assert "contradicted: opposite" in run.stdout
+
+
+def test_missing_measurements_fail_unless_untestable_is_allowed(tmp_path):
+    bare = results(tmp_path, cells=("observations",))
+    assert claims(f"--results={bare}", "-k", "reliance").returncode == 1
+    assert claims(f"--results={bare}", "-k", "reliance", "--allow-untestable").returncode == 0
+
+
+def test_claims_of_a_users_own_are_judged_beside_the_others(planted, tmp_path):
+    own = tmp_path / "test_mine.py"
+    own.write_text(
+        "from dropeact.estimators import mean\n"
+        "from dropeact.estimators.regions import most\n"
+        "from dropeact.verdicts import claim\n\n"
+        "@claim('my-own', region=most(), experiment='own')\n"
+        "def my_own(measured):\n"
+        "    '''Most heads are sinks.'''\n"
+        "    return mean(measured.rope.sink_rate().mean('layer'), unit='rate')\n"
+    )
+    run = claims(f"--results={planted}", f"--claims={own}", "-k", "my-own", own, ROOT / "claims")
+    assert "my-own[direction]" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--results=nowhere"], "expected stored results with a run.json; got nowhere"),
+        (["--pair=nope"], "expected a pair of"),
+        (["--rope=a"], "expected both --rope=ID and --drope=ID"),
+        (["--rope=a", "--drope=b", "--pair=smollm2-135m"], "got both"),
+        (["--claims=nowhere.py"], "nowhere.py"),
+    ],
+)
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+def test_unusable_input_is_one_line_and_status_2(options, message, workers):
+    run = claims(*options, *workers)
+    lines = [line for line in (run.stdout + run.stderr).splitlines() if "dropeact:" in line]
+    assert run.returncode == 2
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_results_of_another_pair_are_refused(planted):
+    run = claims(f"--results={planted}", "--pair=llama2-7b")
+    assert run.returncode == 2
+    assert f"got results of {PAIR.name}" in run.stdout + run.stderr
+
+
+def test_an_ordinary_run_collects_tests_and_a_claims_run_claims():
+    line = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    ordinary = subprocess.run(
+        [*line, "tests/test_pairs.py", "claims"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert "massive-query-reduction" not in ordinary.stdout
+    assert "test_known_pairs" in ordinary.stdout
+
+
+@pytest.mark.parametrize(
+    ("expression", "chosen"),
+    [
+        ("claims", True),
+        ("not claims", False),
+        ("claims and not slow", True),
+        ("slow", False),
+        ("claims or not claims", False),
+    ],
+)
+def test_collection_follows_the_meaning_of_the_expression(expression, chosen):
+    from fixtures.options import selects_claims
+
+    class Config:
+        def getoption(self, _name, _default=None):
+            return expression
+
+    assert selects_claims(Config()) is chosen  # pyright: ignore[reportArgumentType] - the one method it calls
