@@ -6,7 +6,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dropeact import bundled
+from dropeact import bundled, published
+from dropeact.audit import audit
+from dropeact.report.audit_figure import audit_figure
 from dropeact.report.figures import draw
 from dropeact.report.render import findings
 from dropeact.store import Store, write_text
@@ -29,9 +31,11 @@ def write(directory: Path, *, records: Sequence[Record] | None = None, output: P
         directory / "figures" if target.suffix == ".md" and _inside(directory, target) else target.parent / "figures"
     )
     figures = draw(store, run, folder)
+    audited = audit(published.path("audit.toml"), published.path("evidence.json"))
+    audit_figure(audited, folder / "audit.svg")
     write_text(directory / "verdicts.json", as_json(judged, provenance(run)))
     write_text(directory / "records.csv", as_csv(judged))
-    write_text(target, findings(store, run, judged, figures, target))
+    write_text(target, findings(store, run, judged, figures, audited, target))
     return target
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from dropeact import bundled
+from dropeact.audit import Finding
 from dropeact.report import words
 from dropeact.report.figures import Figure
 from dropeact.report.tables import perplexities
@@ -26,13 +27,20 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {name: getattr(words, name) for name in ("number", "measured", "interval", "region", "published")}
+    made.filters |= {
+        name: getattr(words, name) for name in ("number", "measured", "interval", "region", "published", "headline")
+    }
     made.filters["mark"] = lambda record: words.MARKS[record.verdict]
     return made
 
 
 def findings(
-    store: Store, run: Mapping[str, Any], records: Sequence[Record], figures: Sequence[Figure], target: Path
+    store: Store,
+    run: Mapping[str, Any],
+    records: Sequence[Record],
+    figures: Sequence[Figure],
+    audited: Sequence[Finding],
+    target: Path,
 ) -> str:
     """The text of FINDINGS.md; links to figures are relative to `target`."""
     measured = [record for record in records if record.verdict != "not measured"]
@@ -50,8 +58,15 @@ def findings(
                 (e, words.EXPERIMENTS.get(e, e), [r for r in measured if r.experiment == e]) for e in experiments
             ],
             figures={e: [f for f in figures if f.experiment == e] for e in experiments},
-            link=lambda figure: Path(os.path.relpath(figure.path, target.parent)).as_posix(),
+            link=lambda figure: relative(figure.path, target),
+            findings=audited,
+            audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
             losses=perplexities(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
         )
     )
+
+
+def relative(path: Path, target: Path) -> str:
+    """A link from the folder of `target` to `path`."""
+    return Path(os.path.relpath(path, target.parent)).as_posix()

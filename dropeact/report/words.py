@@ -81,6 +81,18 @@ def figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
+def headline(record: Record) -> str:
+    """The one published figure that the table shows: what is judged, else the first two."""
+    figures = record.published or {}
+    if "change" in figures:
+        return f"{figures['change']:+.0%}"
+    for key, form in (("ratio", "{:g}×"), ("rate", "{:.1%}"), ("difference", "{:+g}"), ("r", "r = {:g}")):
+        if key in figures and not isinstance(figures[key], (list, tuple)):
+            return form.format(figures[key])
+    shown = [f"{key.replace('_', ' ')} {figure(value)}" for key, value in figures.items() if not key.endswith("_sd")]
+    return "; ".join(shown[:2]) or "—"
+
+
 def published(record: Record) -> str:
     """The published figures by name."""
     if not record.published:
