@@ -1,0 +1,147 @@
+"""Pooled norms and token ids -> loss in nats per text with massive query and key channels zeroed, beside controls."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dropeact.axes import MASSIVE_THRESHOLD, InputError, other_half
+from dropeact.measurements.perplexity import rows_at_once, token_nats
+from dropeact.probes.interventions import ZeroDims, intervening
+
+VERSION = 1
+RANDOM_DRAWS = 4
+RANDOM = tuple(f"random-{draw}" for draw in range(RANDOM_DRAWS))
+CONDITIONS = ("baseline", "massive", *RANDOM, "norm-matched")
+HEADS = {"query": "head", "key": "kv_head"}
+ROWS_AT_ONCE = 8
+LOGIT_BYTES = 2**29
+
+Norms = Float[np.ndarray, " channel"]
+Chosen = Bool[np.ndarray, " channel"]
+
+
+def equal_dose(one: xr.Dataset, other: xr.Dataset) -> xr.DataArray:
+    """How many channels to zero in both models: per layer and tensor, the smaller of their massive counts.
+
+    `one` and `other` hold pooled norms `query_norm` (layer, head, dim) and `key_norm` (layer, kv_head, dim).
+
+    Raises
+    ------
+    InputError
+        When the models do not have as many layers.
+    """
+    if one.sizes["layer"] != other.sizes["layer"]:
+        raise InputError(
+            f"expected two models with as many layers; got {one.sizes['layer']} and {other.sizes['layer']}; "
+            "choose a pair made from one parent"
+        )
+    counts = [[_massive_count(norms, tensor) for tensor in HEADS] for norms in (one, other)]
+    smaller = [xr.where(a < b, a, b) for a, b in zip(*counts, strict=True)]
+    return _by_tensor(dict(zip(HEADS, smaller, strict=True))).rename("dose")
+
+
+def _massive_count(norms: xr.Dataset, tensor: str) -> xr.DataArray:
+    matrix = norms[f"{tensor}_norm"]
+    axes = [HEADS[tensor], "dim"]
+    return (matrix > MASSIVE_THRESHOLD * matrix.mean(axes)).sum(axes)
+
+
+def masks(norms: xr.Dataset, dose: xr.DataArray, *, seed: int) -> xr.Dataset:
+    """Which channels each condition zeroes: `query` (condition, layer, head, dim), `key` (..., kv_head, dim).
+
+    massive: the `dose` largest norms; random-i: as many others, drawn anew; norm-matched: others in random order until
+    their sum of squared norms reaches that of the massive ones (`norm_matched_share`: how far they get, below 1 where
+    all others together do not; `norm_matched_count`: how many they are).
+    """
+    chosen = {tensor: _chosen(norms[f"{tensor}_norm"], dose.sel(tensor=tensor), tensor, seed) for tensor in HEADS}
+    share, count = {}, {}
+    for tensor, mask in chosen.items():
+        power = _power(norms[f"{tensor}_norm"], mask)
+        massive, matched = (power.sel(condition=name, drop=True) for name in ("massive", "norm-matched"))
+        share[tensor] = (matched / massive).where(massive > 0, 1).astype(np.float32)
+        count[tensor] = mask.sel(condition="norm-matched", drop=True).sum(mask.dims[2:])
+    dosage = {"dose": dose, "norm_matched_share": _by_tensor(share), "norm_matched_count": _by_tensor(count)}
+    return xr.Dataset(chosen | dosage)
+
+
+def _by_tensor(values: dict[str, xr.DataArray]) -> xr.DataArray:
+    joined = xr.concat(list(values.values()), "tensor", coords="minimal", compat="override")
+    return joined.assign_coords(tensor=list(values)).transpose("layer", "tensor")
+
+
+def _power(norms: xr.DataArray, chosen: xr.DataArray) -> xr.DataArray:
+    """Sum of squared norms of the chosen channels (condition, layer)."""
+    return (norms.astype(np.float64) ** 2).where(chosen, 0).sum(norms.dims[1:])
+
+
+def _chosen(norms: xr.DataArray, dose: xr.DataArray, tensor: str, seed: int) -> xr.DataArray:
+    """Masks (condition, layer, head or kv_head, dim) of one tensor."""
+    dims = ("layer", HEADS[tensor], "dim")
+    matrices = norms.transpose(*dims).values
+    layers = [
+        _layer_masks(matrix.ravel(), int(k), [seed, layer, list(HEADS).index(tensor)])
+        for layer, (matrix, k) in enumerate(zip(matrices, dose.values, strict=True))
+    ]
+    shape = (len(CONDITIONS), *matrices.shape)
+    coords = {dim: norms[dim] for dim in dims if dim in norms.coords}
+    stacked = np.stack(layers, axis=1).reshape(shape)
+    return xr.DataArray(stacked, dims=("condition", *dims), coords=coords | {"condition": list(CONDITIONS)})
+
+
+def _layer_masks(norms: Norms, k: int, seed: list[int]) -> Bool[np.ndarray, "condition channel"]:
+    order = np.argsort(-norms, kind="stable")
+    largest, others = order[:k], np.sort(order[k:])
+    drawn = [np.random.default_rng([*seed, draw]).permutation(others)[:k] for draw in range(RANDOM_DRAWS)]
+    shuffled = np.random.default_rng([*seed, RANDOM_DRAWS]).permutation(others)
+    power = np.cumsum(norms[shuffled].astype(np.float64) ** 2)
+    needed = np.searchsorted(power, (norms[largest].astype(np.float64) ** 2).sum()) + 1 if k else 0
+    return np.stack([_mask(norms.size, chosen) for chosen in (others[:0], largest, *drawn, shuffled[:needed])])
+
+
+def _mask(size: int, chosen: Int[np.ndarray, " chosen"]) -> Chosen:
+    mask = np.zeros(size, dtype=bool)
+    mask[chosen] = True
+    return mask
+
+
+def disrupt(
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "text token"],
+    masks: xr.Dataset,
+    *,
+    ids: Sequence[str],
+    halves: Sequence[str],
+) -> xr.Dataset:
+    """Mean loss `nats` (text, condition) of texts of one half, with channels zeroed as attended.
+
+    `masks` come from the other half. The conditions of a text are rows of one batch. Beside the losses the dataset
+    keeps `dose`, `norm_matched_share` and `norm_matched_count` (selected_on, layer, tensor).
+    """
+    (half,) = set(halves)
+    names = masks["condition"].values.tolist()
+    query, key = (torch.from_numpy(masks[tensor].values) for tensor in HEADS)
+    size = rows_at_once(model, tokens.shape[1], most=ROWS_AT_ONCE, limit=LOGIT_BYTES)
+    losses = [
+        torch.cat([_nats(model, text, ZeroDims(*m)) for m in zip(query.split(size), key.split(size), strict=True)])
+        for text in tokens
+    ]
+    dosage = masks[["dose", "norm_matched_share", "norm_matched_count"]].expand_dims(selected_on=[other_half(half)])
+    return dosage.assign(
+        nats=xr.DataArray(
+            torch.stack(losses).cpu().numpy(),
+            dims=("text", "condition"),
+            coords={"text": list(ids), "half": ("text", list(halves)), "condition": names},
+        )
+    )
+
+
+def _nats(model: PreTrainedModel, text: Int[Tensor, " token"], zeroed: ZeroDims) -> Float[Tensor, " condition"]:
+    """Mean loss of one text under each row of masks."""
+    rows = text.expand(len(zeroed.query), -1)
+    with intervening(model, zeroed), torch.no_grad():
+        return token_nats(model(rows, use_cache=False).logits, rows).mean(-1)

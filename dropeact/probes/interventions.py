@@ -1,0 +1,57 @@
+"""Values that say what to change in a forward pass, entered as one context manager; they compose in the given order.
+
+An intervention names layers, heads, channels and absolute positions, never an index into the tensor of one call, so
+that cached decoding gives what a pass over the whole text gives.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from jaxtyping import Bool
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dropeact.probes.architectures import blocks_of
+from dropeact.probes.attention import Attended, attending
+
+
+class Intervention(Protocol):
+    """A change that a model can enter and leave."""
+
+    def entered(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """Apply the change to every forward pass inside."""
+        ...
+
+
+@contextmanager
+def intervening(model: PreTrainedModel, *interventions: Intervention) -> Iterator[None]:
+    """Apply every intervention to the forward passes inside; afterwards the model is as before."""
+    with ExitStack() as stack:
+        for intervention in interventions:
+            stack.enter_context(intervention.entered(model))
+        yield
+
+
+@dataclass(frozen=True)
+class ZeroDims:
+    """Set channels of queries and keys to 0 as attended: after QK-norm, rotation and cache, before heads are repeated.
+
+    Masks are per row of the batch (or one for all): rows can hold the same text under different conditions.
+    """
+
+    query: Bool[Tensor, "#batch layer head dim"]
+    key: Bool[Tensor, "#batch layer kv_head dim"]
+
+    def entered(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """Apply the change to every forward pass inside."""
+        layers = {id(block.attention): block.layer for block in blocks_of(model)}
+
+        def edit(attended: Attended) -> Attended:
+            layer, device = layers[id(attended.module)], attended.query.device
+            query = attended.query.masked_fill(self.query[:, layer, :, None].to(device), 0)
+            key = attended.key.masked_fill(self.key[:, layer, :, None].to(device), 0)
+            return replace(attended, query=query, key=key)
+
+        return attending(model, editors=[edit])
