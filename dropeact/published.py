@@ -24,10 +24,10 @@ _OPTIONAL = {"figures", "tolerance", "n", "evidence", "note"}
 class Tolerance:
     """How far a recomputed figure may lie from the published one: `value`, absolute or relative."""
 
-    value: float
+    value: Number
     kind: Literal["absolute", "relative"]
 
-    def half_width(self, figure: float) -> float:
+    def half_width(self, figure: Number) -> Number:
         """Give the distance allowed around `figure`, in the unit of the figure."""
         return self.value if self.kind == "absolute" else self.value * abs(figure)
 
@@ -101,7 +101,10 @@ def _published(name: str, entry: Any) -> Published:
             f"missing or unknown: {', '.join(sorted(wrong))}; correct claims.toml"
         )
     rest = {key: value for key, value in entry.items() if key not in {"figures", "tolerance"}}
-    tolerance = Tolerance(**entry["tolerance"]) if "tolerance" in entry else None
+    try:
+        tolerance = Tolerance(**entry["tolerance"]) if "tolerance" in entry else None
+    except TypeError as error:
+        raise InputError(f"expected tolerance = {{ value, kind }} in claim [{name}]; got {error}") from None
     return Published(id=name, figures=_figures(entry.get("figures", {})), tolerance=tolerance, **rest)
 
 

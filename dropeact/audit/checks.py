@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dropeact.axes import InputError
-from dropeact.published import read_toml
+from dropeact.published import Number, read_toml
 
 BASES = ("raw", "holds", "none", "outside")
 _INHERITED = ("where", "unit", "step", "note", *BASES[2:], "elsewhere_where")
@@ -18,11 +18,11 @@ class Printed:
     """A figure as it was printed: its text, its value, the place value of its last digit, and `<` or `>` if a bound."""
 
     text: str
-    value: float
-    step: float
+    value: Number
+    step: Number
     bound: str = ""
 
-    def admits(self, figure: float, *, step: float = 0.0) -> bool:
+    def admits(self, figure: Number, *, step: Number = 0) -> bool:
         """Tell whether the figure behind the printed one can be `figure`, itself rounded to `step` (0: not rounded).
 
         |figure - value| <= (own step + step) / 2, or the bound holds
@@ -82,7 +82,7 @@ def read_checks(file: Path) -> tuple[Check, ...]:
     return checks
 
 
-def printed(text: str, step: float | None = None) -> Printed:
+def printed(text: str, step: Number | None = None) -> Printed:
     """Read a printed figure; without `step` its last digit is the last one written (`~20` needs a step)."""
     match = _PRINTED.fullmatch(text)
     if match is None or (match[1] == "~" and step is None):

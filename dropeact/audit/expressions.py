@@ -9,6 +9,8 @@ from typing import Any
 
 from simpleeval import InvalidExpression, SimpleEval
 
+from dropeact.published import Number
+
 Evaluate = Callable[[str], float]
 
 MAX_LENGTH = 1000
@@ -63,7 +65,7 @@ class _Arithmetic(SimpleEval):
         return table[node.attr]
 
 
-def _number(value: Any) -> float:
+def _number(value: Any) -> Number:
     if not isinstance(value, int | float):
         raise TypeError(f"expected a number; got a {type(value).__name__}")
     if not math.isfinite(value):
@@ -75,32 +77,32 @@ def _on_numbers(operation: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *values: operation(*map(_number, values))
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean(values: Sequence[Number]) -> float:
     return statistics.fmean(map(_number, values))
 
 
-def _percent(before: float, after: float) -> float:
+def _percent(before: Number, after: Number) -> float:
     return 100 * (after / before - 1)
 
 
-def _argmax(values: Sequence[float]) -> int:
+def _argmax(values: Sequence[Number]) -> int:
     return max(range(len(values)), key=values.__getitem__)
 
 
-def _argmin(values: Sequence[float]) -> int:
+def _argmin(values: Sequence[Number]) -> int:
     return min(range(len(values)), key=values.__getitem__)
 
 
-def _above(values: Sequence[float], bound: Sequence[float] | float) -> list[int]:
+def _above(values: Sequence[Number], bound: Sequence[Number] | Number) -> list[int]:
     bounds = bound if isinstance(bound, Sequence) else [bound] * len(values)
     return [index for index, (value, least) in enumerate(zip(values, bounds, strict=True)) if value > least]
 
 
-def _differences(left: Sequence[float], right: Sequence[float]) -> list[float]:
+def _differences(left: Sequence[Number], right: Sequence[Number]) -> list[Number]:
     return [a - b for a, b in zip(left, right, strict=True)]
 
 
-def _p_two_sided(t: float, dof: float) -> float:
+def _p_two_sided(t: Number, dof: Number) -> float:
     """Student's two-sided p: I_x(dof/2, 1/2) at x = dof / (dof + t^2), by its power series in x.
 
     The series keeps its relative precision at p = 1e-87, where 1 - cdf has none left.

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from dropeact.audit.checks import Check, read_checks
 from dropeact.audit.expressions import Evaluate, ExpressionError, evaluator
 from dropeact.axes import InputError
-from dropeact.published import read_json
+from dropeact.published import Number, read_json
 
 Verdict = Literal["reproduced", "not reproduced", "contradicted", "no raw figure", "out of scope"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -162,7 +162,7 @@ def with_unit(text: str, unit: str) -> str:
     return f"layer {text}" if unit == "layer" else text + ("" if unit in ("", "×") else " ") + unit
 
 
-def number(value: float, step: float | None = None) -> str:
+def number(value: Number, step: Number | None = None) -> str:
     """Write a number one digit finer than `step`, with at least three significant digits."""
     if value and (abs(value) < 1e-4 or step is None):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

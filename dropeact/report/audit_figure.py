@@ -55,7 +55,7 @@ def drawing(findings: Sequence[Finding]) -> Figure:
     above = [point for point in named if point.found > point.printed]
     below = [point for point in named if point.found < point.printed]
     _name(axes, above, column=0.62, align="right", within=(2.5, HIGH / 2))
-    _name(axes, below, column=330, align="left", within=(ZERO, 150))
+    _name(axes, below, column=330.0, align="left", within=(ZERO, 150.0))
     return canvas
 
 
