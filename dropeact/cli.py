@@ -56,7 +56,9 @@ def measure(
 
     request = plan.Request(chosen(pair, rope, drope, arm), arm or "", texts, only, device, dtype)
     if dry_run:
-        print("\n".join(plan.dry_run(request, out)))
+        from dropeact.measurements import costs
+
+        print("\n".join(costs.dry_run(request, out)))
         return
     plan.measure_pair(request, out)
     print(f"measured: {out}; judge with `dropeact report {out}`")

@@ -23,7 +23,7 @@ from dropeact.axes import COLUMNS, HALVES, InputError, other_half
 from dropeact.checkpoints import load as checkpoints
 from dropeact.corpus import Passage
 from dropeact.corpus.arms import tokenise
-from dropeact.measurements import disruption, noise_floor, observe
+from dropeact.measurements import disruption, noise_floor, observe, perplexity
 from dropeact.measurements.progress import Progress
 from dropeact.pairs import Pair
 from dropeact.store import Cell, Store, canonical
@@ -32,6 +32,8 @@ SETS = ("core", "observe", "behaviour", "long")
 OBSERVATION_LENGTH = 512
 LOSS_LENGTH = 256
 SEED = 0
+OBSERVING = (observe, *observe.PHENOMENA, perplexity)
+DISRUPTING = (disruption, perplexity)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class Measuring:
         ids = tokenise(passages, tokenizer, arm=arm, length=length, separator_id=separator_id)
         return torch.from_numpy(ids).to(self.device), [passage.id for passage in passages]
 
-    def cell(self, column: str, corpus: str, half: str, measurement: str, code: ModuleType, **depends: Any) -> Cell:
+    def cell(
+        self, column: str, corpus: str, half: str, measurement: str, code: Sequence[ModuleType], **depends: Any
+    ) -> Cell:
         """A cell with everything its numbers depend on."""
         passages = [p for p in self.request.corpora[corpus] if p.half == half]
         return Cell(
@@ -122,7 +126,7 @@ class Measuring:
                 "corpus": corpora.corpus_hash(passages),
                 "dtype": self.request.dtype,
                 "separator": self.request.pair.separator,
-                "code": source_hash(code),
+                "code": source_hash(*code),
             }
             | depends,
         )
@@ -141,7 +145,7 @@ class Measuring:
 
     def observation(self, column: str, corpus: str, half: str) -> Task:
         """Everything that one probed pass shows, for one half of a corpus."""
-        cell = self.cell(column, corpus, half, "observations", observe, length=OBSERVATION_LENGTH)
+        cell = self.cell(column, corpus, half, "observations", OBSERVING, length=OBSERVATION_LENGTH)
 
         def measure() -> xr.Dataset:
             tokens, ids = self.tokens(column, corpus, half, OBSERVATION_LENGTH)
@@ -152,7 +156,7 @@ class Measuring:
     def disruption(self, column: str, corpus: str, half: str) -> Task:
         """Loss with massive values zeroed at equal dose, masks from the other half, beside the controls."""
         doses = {"other": {c: self.observation(c, corpus, other_half(half)).cell.key for c in COLUMNS}}
-        cell = self.cell(column, corpus, half, "disruption", disruption, length=LOSS_LENGTH, seed=SEED, **doses)
+        cell = self.cell(column, corpus, half, "disruption", DISRUPTING, length=LOSS_LENGTH, seed=SEED, **doses)
 
         def measure() -> xr.Dataset:
             norms = {c: self.norms(c, corpus, other_half(half)) for c in ("rope", "drope", column)}
@@ -165,7 +169,7 @@ class Measuring:
 
     def noise_floor(self) -> Task:
         """The same cell measured again, and with one and two threads."""
-        cell = self.cell("rope", "passages", "A", "noise-floor", noise_floor, length=OBSERVATION_LENGTH)
+        cell = self.cell("rope", "passages", "A", "noise-floor", (*OBSERVING, noise_floor), length=OBSERVATION_LENGTH)
 
         def measure() -> xr.Dataset:
             tokens, ids = self.tokens("rope", "passages", "A", OBSERVATION_LENGTH)
@@ -253,27 +257,6 @@ def run_record(measuring: Measuring, tasks: Sequence[Task]) -> dict[str, Any]:
     }
 
 
-def dry_run(request: Request, out: Path) -> list[str]:
-    """Say what a run would cost: tokens, minutes, memory, downloads."""
-    measuring = Measuring(request, Store(out))
-    tasks = list(measuring.tasks())
-    missing = [task for task in tasks if not measuring.store.holds(task.cell)]
-    tokens = sum(task.passes for task in missing) * LOSS_LENGTH
-    size = checkpoints.parameters(request.pair.rope)
-    rate = 2 * size / (EFFECTIVE_FLOPS.get(measuring.device.split(":")[0], EFFECTIVE_FLOPS["cpu"]))
-    width = torch.finfo(measuring.dtype).bits // 8
-    return [
-        f"cells      {len(missing)} to measure, {len(tasks) - len(missing)} stored",
-        f"tokens     {tokens:,} through {size / 1e6:,.0f} M parameters on {device_name(measuring.device)}",
-        f"minutes    about {tokens * rate / 60:.1f}",
-        f"memory     about {size * width * 1.6 / 1e9 + 0.8:.1f} GB",
-        f"downloads  {checkpoints.downloads(request.pair.rope)}; {checkpoints.downloads(request.pair.drope)}",
-    ]
-
-
-EFFECTIVE_FLOPS = {"cpu": 90e9, "cuda": 60e12, "mps": 2e12}  # achieved on small batches; CPU as measured on two cores
-
-
 def default_device() -> str:
     """cuda, else mps, else cpu."""
     if torch.cuda.is_available():
@@ -297,7 +280,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def source_hash(module: ModuleType) -> str:
-    """Version and content hash of a measurement's own module: a changed measurement is measured again."""
-    source = inspect.getsource(module)
-    return f"{getattr(module, 'VERSION', 1)}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+def source_hash(*modules: ModuleType) -> str:
+    """Versions and content hash of a measurement's own modules: a changed measurement is measured again."""
+    sources = "".join(inspect.getsource(module) for module in modules)
+    version = ".".join(str(getattr(module, "VERSION", 1)) for module in modules)
+    return f"{version}-{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
