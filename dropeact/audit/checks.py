@@ -104,23 +104,37 @@ def _checks(table: Any) -> list[Check]:
     return [_check(table["id"], tuple(table.get("claims", ())), inherited, row) for row in table["rows"]]
 
 
-def _check(table: str, claims: tuple[str, ...], inherited: dict[str, Any], row: dict[str, Any]) -> Check:
+def _check(table: str, claims: tuple[Any, ...], inherited: dict[str, Any], row: Any) -> Check:
+    if not isinstance(row, dict):
+        raise InputError(f"expected rows of {{ key = value }} in check {table}; got {str(row)[:60]}; correct it")
     name = f"{table}/{row.get('id', '?')}"
-    if any(base in row for base in BASES):
-        inherited = {key: value for key, value in inherited.items() if key not in BASES}
-    values = inherited | row
+    own_basis = any(base in row for base in BASES)
+    kept = {key: value for key, value in inherited.items() if not (own_basis and key in BASES)}
+    values = kept | row
+    _validate(name, values)
+    step, also = values.pop("step", None), values.pop("also", {})
+    try:
+        values["printed"] = printed(values["printed"], step)
+        if "elsewhere" in values:
+            values["elsewhere"] = printed(values["elsewhere"])
+    except InputError as error:
+        raise InputError(f"check {name}: {error}") from None
+    return Check(**values | {"id": name, "claims": tuple(map(str, claims)), "also": tuple(also.items())})
+
+
+def _validate(name: str, values: dict[str, Any]) -> None:
     allowed = {field.name for field in fields(Check)} - {"claims"} | {"step"}
     missing = {"id", "what", "where", "printed"} - set(values)
     if wrong := missing | (set(values) - allowed):
         raise InputError(f"expected other keys in check {name}; missing or unknown: {', '.join(sorted(wrong))}")
+    also, step = values.get("also", {}), values.get("step", 1)
+    texts = {key: value for key, value in values.items() if key not in {"also", "step"}}
+    if isinstance(also, dict):
+        texts |= {f"also.{key}": value for key, value in also.items()}
+    untyped = [key for key, value in texts.items() if not isinstance(value, str)]
+    untyped += ["also"] * (not isinstance(also, dict))
+    untyped += ["step"] * (not isinstance(step, int | float) or not 0 < step < float("inf"))
+    if untyped:
+        raise InputError(f"expected text (step: a positive number) in check {name}; got another {', '.join(untyped)}")
     if sum(base in values for base in BASES) != 1:
         raise InputError(f"expected exactly one of {', '.join(BASES)} in check {name}; correct it")
-    try:
-        step = values.pop("step", None)
-        values["printed"] = printed(values["printed"], step)
-        if "elsewhere" in values:
-            values["elsewhere"] = printed(values["elsewhere"])
-        also = tuple(values.pop("also", {}).items())
-        return Check(**values | {"id": name, "claims": claims, "also": also})
-    except (InputError, TypeError, AttributeError) as error:
-        raise InputError(f"check {name}: {error}") from None

@@ -24,7 +24,7 @@ def summary(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
     slight = sum(finding.slight for finding in findings)
     words = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
-    return f"{len(findings)} printed figures: {', '.join(words)}; {slight} of the differences are under 1 %."
+    return f"{len(findings)} checks of printed figures: {', '.join(words)}; {slight} differ by under 1 %."
 
 
 def table(findings: Sequence[Finding]) -> str:
