@@ -1,0 +1,94 @@
+"""What training changed, small enough to ship: int8 rows with a scale each, in safetensors, added back on load.
+
+An adapter folder holds adapter.safetensors, recipe.json (how it was made, from which source) and log.csv. Keys:
+`NAME.delta` + `NAME.scale` (a weight's change), or `NAME.lora_A`, `NAME.lora_B` with their scales (a low-rank change).
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int8
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dropeact.axes import InputError
+
+FILE = "adapter.safetensors"
+RECIPE = "recipe.json"
+
+
+def quantised(rows: Float[Tensor, "row column"]) -> tuple[Int8[Tensor, "row column"], Float[Tensor, "row 1"]]:
+    """Round each row to 255 levels of its own: scale = max|row| / 127; the error is at most scale / 2."""
+    scale = (rows.float().abs().amax(1, keepdim=True) / 127).clamp_min(1e-12)
+    return torch.round(rows.float() / scale).to(torch.int8), scale
+
+
+def encoded(name: str, change: Float[Tensor, "..."]) -> dict[str, Tensor]:
+    """Encode one change under `name`: matrices as int8 rows, vectors (norms) as they are."""
+    if change.ndim < 2:
+        return {name: change.float().contiguous()}
+    values, scale = quantised(change)
+    return {name: values.contiguous(), f"{name}.scale": scale.contiguous()}
+
+
+def decoded(tensors: dict[str, Tensor], name: str) -> Float[Tensor, "..."]:
+    """Return the change that was encoded under `name`."""
+    change = tensors[name].float()
+    return change * tensors[f"{name}.scale"] if f"{name}.scale" in tensors else change
+
+
+def encoded_deltas(trained: dict[str, Tensor], source: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Encode trained - source for each trained weight; a weight that the source lacks (QK-norm) starts from 1."""
+    tensors: dict[str, Tensor] = {}
+    for name, weight in trained.items():
+        start = source[name].float() if name in source else torch.ones_like(weight, dtype=torch.float32)
+        tensors |= encoded(f"{name}.delta", weight.detach().float().cpu() - start.cpu())
+    return tensors
+
+
+def encoded_low_rank(factors: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Encode W' = W + B A for each weight name, as int8 rows of A and of B."""
+    tensors: dict[str, Tensor] = {}
+    for name, (down, up) in factors.items():
+        tensors |= encoded(f"{name}.lora_A", down.float().cpu()) | encoded(f"{name}.lora_B", up.float().cpu())
+    return tensors
+
+
+def save(folder: Path, tensors: dict[str, Tensor], recipe: dict) -> None:
+    """Write an adapter into `folder`: the weights first, each file whole or not at all, the recipe last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{FILE}.tmp.{os.getpid()}"
+    save_file(tensors, unfinished)
+    unfinished.replace(folder / FILE)
+    text = folder / f"{RECIPE}.tmp.{os.getpid()}"
+    text.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+    text.replace(folder / RECIPE)
+
+
+def apply(model: nn.Module, folder: Path) -> None:
+    """Add an adapter's changes to a model's weights, in place of the tensors that it shares with its parent.
+
+    Raises
+    ------
+    InputError
+        When the adapter is for another model.
+    """
+    tensors = load_file(folder / FILE)
+    parameters = dict(model.named_parameters())
+    names = {key.rsplit(".", 1)[0] for key in tensors if not key.endswith(".scale")}
+    for name in sorted(names):
+        weight, change = parameters.get(name), change_of(tensors, name)
+        if weight is None or weight.shape != change.shape:
+            raise InputError(
+                f"expected an adapter for this model; {folder} changes {name}, which it lacks or has in another shape"
+            )
+        weight.data = (weight.detach().float() + change.to(weight.device)).to(weight.dtype)
+
+
+def change_of(tensors: dict[str, Tensor], name: str) -> Float[Tensor, "..."]:
+    """Return what an adapter adds to the weight `name`."""
+    if f"{name}.lora_A" in tensors:
+        return decoded(tensors, f"{name}.lora_B") @ decoded(tensors, f"{name}.lora_A")
+    return decoded(tensors, f"{name}.delta")

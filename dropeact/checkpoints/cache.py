@@ -1,0 +1,42 @@
+"""Files that are made once and kept: where they lie, and how one process at a time makes them whole or not at all."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_dir
+
+
+def cache_folder() -> Path:
+    """Name the cache: the environment variable DROPEACT_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("DROPEACT_CACHE") or user_cache_dir("dropeact"))
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return `folder`, made by `make(temporary folder)` unless it exists: under a lock, renamed when complete."""
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            unfinished = folder.with_name(f"{folder.name}.tmp.{os.getpid()}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            try:
+                make(unfinished)
+                unfinished.rename(folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file's content; a file of the Hugging Face cache carries its sha256 as the name of its blob."""
+    blob = path.resolve().name
+    if len(blob) == 64 and set(blob) <= set("0123456789abcdef"):
+        return blob
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

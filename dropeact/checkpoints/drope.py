@@ -1,0 +1,155 @@
+"""A Llama whose attention never rotates: RoPE weights go in, a NoPE model that transformers loads by itself comes out.
+
+Queries and keys reach the attention function as projected (or normed, if the checkpoint has QK-norm); positions exist
+only through the causal mask. `rope_parameters` stay in the config, so that the rotation can be restored.
+"""
+
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm, eager_attention_forward
+
+from dropeact.axes import InputError
+
+AttentionType = Literal["nope", "qk_norm_nope", "q_norm_nope", "k_norm_nope"]
+ATTENTION_TYPES: tuple[AttentionType, ...] = get_args(AttentionType)
+NORM_TYPES: dict[str | None, AttentionType] = {
+    None: "nope",
+    "q": "q_norm_nope",
+    "k": "k_norm_nope",
+    "qk": "qk_norm_nope",
+}
+
+
+class LlamaDropeConfig(LlamaConfig):
+    """A Llama config with the attention type (which of query and key are normed) and an absolute softmax scale."""
+
+    model_type = "llama_drope"
+    attention_type: str = "nope"
+    softmax_scale: float | None = None
+
+
+class LlamaDropeAttention(LlamaAttention):
+    """Attention of unrotated queries and keys.
+
+    q = norm(x Wq), k = norm(x Wk), each norm one RMSNorm over the full concatenated width or nothing;
+    weights = softmax(softmax_scale q k^T), softmax_scale = head_dim^-1/2 where the config gives none.
+
+    References
+    ----------
+    The DroPE models' `nope` and `*_norm_nope` attention types; arXiv:2512.12167.
+    """
+
+    def __init__(self, config: LlamaDropeConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        if config.softmax_scale is not None:
+            self.scaling = config.softmax_scale
+        if config.attention_type in ("qk_norm_nope", "q_norm_nope"):
+            self.q_norm = LlamaRMSNorm(self.q_proj.out_features, eps=config.rms_norm_eps)
+        if config.attention_type in ("qk_norm_nope", "k_norm_nope"):
+            self.k_norm = LlamaRMSNorm(self.k_proj.out_features, eps=config.rms_norm_eps)
+
+    def _heads(self, projected: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch head token head_dim"]:
+        """Split the width into heads."""
+        return projected.view(*projected.shape[:-1], -1, self.head_dim).transpose(1, 2)
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "batch token hidden"],
+        position_embeddings: object = None,
+        attention_mask: Tensor | None = None,
+        past_key_values=None,
+        **kwargs,
+    ) -> tuple[Tensor, Any]:
+        """Attend without positions: `position_embeddings` is ignored."""
+        query = self.q_proj(hidden_states)
+        key = self.k_proj(hidden_states)
+        if hasattr(self, "q_norm"):
+            query = self.q_norm(query)
+        if hasattr(self, "k_norm"):
+            key = self.k_norm(key)
+        query, key, value = self._heads(query), self._heads(key), self._heads(self.v_proj(hidden_states))
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation or "eager", eager_attention_forward
+        )
+        dropout = self.attention_dropout if self.training else 0.0
+        output, weights = attend(
+            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+        )
+        return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1).contiguous()), weights
+
+
+class LlamaDropeForCausalLM(LlamaForCausalLM):
+    """LlamaForCausalLM with `LlamaDropeAttention` in every block; its state dict is a Llama's (plus QK norms)."""
+
+    config_class = LlamaDropeConfig
+
+    def __init__(self, config: LlamaDropeConfig):
+        super().__init__(config)
+        for index, block in enumerate(self.model.layers):
+            block.self_attn = LlamaDropeAttention(config, index)
+        self.post_init()
+
+
+AutoConfig.register("llama_drope", LlamaDropeConfig)
+AutoModelForCausalLM.register(LlamaDropeConfig, LlamaDropeForCausalLM)
+
+
+def drope_config(
+    config: LlamaConfig, *, attention_type: str = "nope", softmax_scale: float | None = None
+) -> LlamaDropeConfig:
+    """Carry a Llama config over to its DroPE form.
+
+    Raises
+    ------
+    InputError
+        When the attention type is unknown or the config is not a plain Llama's.
+    """
+    if attention_type not in ATTENTION_TYPES:
+        raise InputError(f"expected an attention type among {', '.join(ATTENTION_TYPES)}; got {attention_type}")
+    if config.model_type != "llama":
+        raise InputError(
+            f"expected a Llama with rotation to drop; got model type {config.model_type}; only llama is converted"
+        )
+    fields = config.to_dict()
+    for name in ("model_type", "architectures", "transformers_version", "quantization_config"):
+        fields.pop(name, None)
+    return LlamaDropeConfig(**fields, attention_type=attention_type, softmax_scale=softmax_scale)
+
+
+def _with_weights_of(model: LlamaForCausalLM, config: LlamaConfig, kind: type[LlamaForCausalLM]) -> LlamaForCausalLM:
+    """Build `kind` around the same tensors (no copy); QK-norm weights that the source lacks start at 1."""
+    config._attn_implementation = model.config._attn_implementation
+    weights = dict(model.state_dict())
+    with torch.device("meta"):
+        built = kind(config)
+    for name, tensor in built.state_dict().items():
+        if name not in weights:
+            reference = weights["model.norm.weight"]
+            weights[name] = torch.ones(tensor.shape, dtype=reference.dtype, device=reference.device)
+    built.load_state_dict({name: weights[name] for name in built.state_dict()}, strict=True, assign=True)
+    built.tie_weights()
+    built.model.rotary_emb = model.model.rotary_emb
+    built.generation_config = model.generation_config
+    built.requires_grad_(False)
+    return built.train(model.training)
+
+
+def dropped(model: Any, *, attention_type: str = "nope", softmax_scale: float | None = None) -> LlamaForCausalLM:
+    """Return the same weights (shared, not copied) in a model that does not rotate."""
+    config = drope_config(model.config, attention_type=attention_type, softmax_scale=softmax_scale)
+    return _with_weights_of(model, config, LlamaDropeForCausalLM)
+
+
+def restored(model: Any) -> LlamaForCausalLM:
+    """Return the same weights (shared, not copied) in a Llama that rotates as `rope_parameters` say."""
+    fields = model.config.to_dict()
+    for name in ("model_type", "architectures", "transformers_version", "attention_type", "softmax_scale"):
+        fields.pop(name, None)
+    return _with_weights_of(model, LlamaConfig(**fields), LlamaForCausalLM)

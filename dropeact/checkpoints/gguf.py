@@ -1,0 +1,53 @@
+"""GGUF file -> a folder of dense float32 safetensors with its tokenizer, made once and kept in the cache."""
+
+from pathlib import Path
+
+from dropeact.axes import InputError
+from dropeact.checkpoints.cache import cache_folder, made_once, sha256_of
+
+
+def dense_folder(sha256: str) -> Path:
+    """Name the cached folder that holds the dense weights of the GGUF file with this hash."""
+    return cache_folder() / "dense" / sha256[:20]
+
+
+def dequantised(gguf: Path) -> Path:
+    """Return the folder of dense weights of a GGUF file, dequantising it the first time."""
+    return made_once(dense_folder(sha256_of(gguf)), lambda folder: dequantise(gguf, folder))
+
+
+def dequantise(gguf: Path, folder: Path) -> None:
+    """Write a GGUF file's weights as float32 safetensors into `folder`, with config and tokenizer.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read as a GGUF of a supported architecture, or holds no tokenizer.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"gguf_file": gguf.name, "local_files_only": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
+        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype="float32", **where)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"expected a GGUF file of the Llama family with its tokenizer; got {gguf}: {reason}; export it again"
+        ) from error
+    vars(model.config).pop("quantization_config", None)
+    vars(model).pop("hf_quantizer", None)
+    model.config._name_or_path = ""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def quantization(gguf: Path) -> str:
+    """Name a GGUF file's quantisation: the type that most of its weights have."""
+    import numpy as np
+    from gguf import GGUFReader
+
+    sizes: dict[str, int] = {}
+    for tensor in GGUFReader(gguf).tensors:
+        sizes[tensor.tensor_type.name] = sizes.get(tensor.tensor_type.name, 0) + int(np.prod(tensor.shape))
+    return max(sizes, key=lambda name: sizes[name])

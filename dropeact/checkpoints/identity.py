@@ -1,0 +1,96 @@
+"""Identifier -> what the checkpoint is (hash, revision, rotation, quantisation, adapter) in JSON-able fields."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from dropeact.axes import InputError
+from dropeact.checkpoints import embedded, gguf, hub
+from dropeact.checkpoints.cache import sha256_of
+from dropeact.checkpoints.source import WEIGHTS, Source, checked_config, source
+
+
+def resolve(identifier: str) -> dict:
+    """Return a checkpoint's identity without building the model: id, revision, sha256, architecture, attention ...
+
+    sha256 = the GGUF file's own hash, or the hash over (name, sha256) of the weight files in order of name; an
+    adapter's hash is hashed in.
+
+    Raises
+    ------
+    InputError
+        When the checkpoint is missing or cannot be used.
+    """
+    found = source(identifier)
+    return {"embedded": _embedded, "gguf": _gguf, "folder": _folder, "hub": _hub}[found.kind](found)
+
+
+def combined(hashes: dict[str, str]) -> str:
+    """Hash named hashes into one, independent of their order."""
+    return hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()
+
+
+def attention_of(config: dict) -> str:
+    """Name how a config's attention treats positions: `rope`, or one of the DroPE attention types."""
+    if config["model_type"] == "smollm3":
+        layers = config.get("no_rope_layers") or [1]
+        return "rope" if all(layers) else "nope" if not any(layers) else "rope in some layers"
+    return config.get("attention_type", "nope") if config["model_type"] == "llama_drope" else "rope"
+
+
+def _identity(found: Source, config: dict, **fields: object) -> dict:
+    attention = attention_of(config)
+    known = {
+        "id": found.identifier,
+        "revision": found.revision,
+        "sha256": None,
+        "architecture": config["model_type"],
+        "attention": attention,
+        "rope": attention != "nope" and not attention.endswith("_nope"),
+        "quantization": None,
+        "adapter": None,
+        "dropped": False,
+    }
+    return known | fields
+
+
+def _embedded(found: Source) -> dict:
+    parent = {"revision": embedded.WHEEL, "sha256": embedded.GGUF_SHA256}
+    parent |= {"quantization": f"GGUF {embedded.QUANTIZATION}, dequantised to float32"}
+    if found.place == "smollm2-135m":
+        return _identity(found, {"model_type": "llama"}, **parent)
+    folder = embedded.adapter_folder()
+    files = {file.name: sha256_of(file) for file in sorted(folder.glob(WEIGHTS))}
+    recipe = json.loads((folder / "recipe.json").read_text())
+    adapter = {"sha256": combined(files), "tokens": recipe["tokens"], "objective": recipe["objective"]}
+    parent["sha256"] = combined({"parent": embedded.GGUF_SHA256, "adapter": adapter["sha256"]})
+    return _identity(found, {"model_type": "llama_drope"}, adapter=adapter, **parent)
+
+
+def _gguf(found: Source) -> dict:
+    file = Path(found.place)
+    quantization = f"GGUF {gguf.quantization(file)}, dequantised to float32"
+    return _identity(found, {"model_type": "llama"}, sha256=sha256_of(file), quantization=quantization)
+
+
+def _folder(found: Source) -> dict:
+    folder = Path(found.place)
+    config = checked_config(folder)
+    files = {file.name: sha256_of(file) for file in sorted(folder.glob(WEIGHTS))}
+    return _identity(found, config, sha256=combined(files), adapter=_recipe(folder))
+
+
+def _recipe(folder: Path) -> dict | None:
+    """Return what a folder made by `dropeact recalibrate` says of its making."""
+    file = folder / "recipe.json"
+    if not file.is_file():
+        return None
+    recipe = json.loads(file.read_text())
+    return {name: recipe.get(name) for name in ("tokens", "objective")}
+
+
+def _hub(found: Source) -> dict:
+    commit, config, weights = hub.listing(found.place, found.revision)
+    if not weights:
+        raise InputError(f"expected safetensors weights in {found.place}; got none (pickles are not loaded)")
+    return _identity(found, config, revision=commit, sha256=combined(weights))

@@ -1,0 +1,114 @@
+"""Identifier -> a model that runs, its tokenizer and its identity; and the same weights just dropped."""
+
+import gc
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from dropeact.axes import InputError
+from dropeact.checkpoints import adapters, embedded, gguf, hub
+from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.identity import resolve
+from dropeact.checkpoints.source import Source, checked_config, source
+
+__all__ = ["Checkpoint", "drop", "load", "resolve"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in evaluation mode without gradients, its tokenizer, and its JSON-able identity."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    identity: dict
+
+
+def load(
+    identifier: str, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu", attention: str = "sdpa"
+) -> Checkpoint:
+    """Load a checkpoint of the Llama family.
+
+    `device="auto"` spreads a model over the devices at hand. The tokenizer is used with `add_special_tokens=False`.
+
+    Raises
+    ------
+    InputError
+        When the checkpoint is missing or cannot be used: one line with the remedy.
+    """
+    found = source(identifier)
+    folder = dense(found)
+    checked_config(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise InputError(
+            f"expected a tokenizer that transformers can read in {folder}; got {_first_line(error)}"
+        ) from error
+    model = _model(folder, dtype=dtype, device=device, attention=attention)
+    if found.place == "smollm2-135m-drope":
+        model = dropped(model)
+        adapters.apply(model, embedded.adapter_folder())
+    return Checkpoint(model.eval().requires_grad_(False), tokenizer, resolve(identifier))
+
+
+def dense(found: Source) -> Path:
+    """Return the folder of dense safetensors of a source, fetching or dequantising it the first time."""
+    if found.kind == "embedded":
+        return embedded.rope_folder()
+    if found.kind == "hub":
+        return hub.folder(found.place, found.revision)
+    return gguf.dequantised(Path(found.place)) if found.kind == "gguf" else Path(found.place)
+
+
+def drop(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the same weights, not copied, without rotation: what dropping alone does.
+
+    Raises
+    ------
+    InputError
+        When the checkpoint has no rotation to drop.
+    """
+    if not checkpoint.identity["rope"]:
+        raise InputError(
+            f"expected a checkpoint with rotation to drop; got {checkpoint.identity['id']}, which has none"
+        )
+    model = dropped(checkpoint.model)
+    fields = {"architecture": "llama_drope", "attention": "nope", "rope": False, "dropped": True}
+    return replace(checkpoint, model=model, identity=checkpoint.identity | fields)
+
+
+def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str) -> PreTrainedModel:
+    """Load the weights and refuse a checkpoint that does not fill the model."""
+    where = {} if str(device) == "cpu" else {"device_map": "auto" if device == "auto" else {"": device}}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **where,
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected a readable checkpoint in {folder}; got {_first_line(error)}") from error
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(
+            f"expected all weights in {folder}; got none for {missing[0]} ({len(missing)} missing); copy it again"
+        )
+    gc.collect()
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

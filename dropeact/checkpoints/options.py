@@ -1,0 +1,106 @@
+"""What a recalibration is asked to do, checked once, as one frozen record that goes into the recipe."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from dropeact.axes import InputError
+
+CHOICES = {
+    "objective": ("distill", "ce"),
+    "trainables": ("all", "attention", "lora"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "qk_norm": (None, "q", "k", "qk"),
+}
+# what may differ between a run and its continuation: none of it changes a weight
+FREE = ("destination", "budget_minutes", "save_every", "micro_batch", "checkpointing")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a checkpoint is recalibrated.
+
+    `tokens` or `budget_minutes` ends the run (minutes become a token count after 10 steps); `batch` windows of `length`
+    tokens make a step, `micro_batch` of them at a time. The rate warms up over `warmup_steps` and falls along a cosine.
+    """
+
+    source: str
+    destination: str
+    corpus: str
+    objective: Literal["distill", "ce"] = "distill"
+    trainables: Literal["all", "attention", "lora"] = "attention"
+    tokens: int | None = None
+    budget_minutes: float | None = None
+    length: int = 512
+    batch: int = 8
+    micro_batch: int = 4
+    learning_rate: float = 1e-3
+    warmup_steps: int = 20
+    seed: int = 42
+    separator: str | None = None
+    keep_rope: bool = False
+    qk_norm: Literal["q", "k", "qk"] | None = None
+    softmax_scale: float | None = None
+    from_adapter: str | None = None
+    lora_rank: int = 64
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpointing: bool = False
+    corpus_tokens: int | None = None
+    heldout_windows: int = 16
+    evaluations: int = 8
+    save_every: int = 50
+    snapshots: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done, in one line each."""
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"expected {name} among {', '.join(map(str, allowed))}; got {getattr(self, name)}")
+        if (self.tokens is None) == (self.budget_minutes is None):
+            raise InputError(
+                "expected --tokens or --budget-minutes, one of them; got " + ("both" if self.tokens else "neither")
+            )
+        if self.keep_rope and self.objective == "distill":
+            raise InputError(
+                "expected --objective=ce with --keep-rope; got distill, where the RoPE parent is its own control"
+            )
+        if self.keep_rope and self.qk_norm:
+            raise InputError("expected either --keep-rope or --qk-norm; got both; QK-norm belongs to the dropped model")
+        if self.batch % self.micro_batch:
+            raise InputError(f"expected a batch in whole micro-batches; got {self.batch} and {self.micro_batch}")
+
+    def recipe(self) -> dict:
+        """Return the options as the recipe keeps them: without the places of this run."""
+        kept = {
+            name: value for name, value in asdict(self).items() if name not in ("destination", "corpus", "from_adapter")
+        }
+        return kept | {"snapshots": list(self.snapshots)}
+
+    def key(self) -> str:
+        """Hash everything that decides the weights: two runs with one key are one run."""
+        deciding = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in FREE}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def unfinished(destination: str) -> Path:
+    """Name the folder of a run that has not ended."""
+    return Path(f"{destination}.unfinished")
+
+
+def check_places(options: Options) -> None:
+    """Refuse to write over anything: a finished destination, or another run's unfinished one.
+
+    Raises
+    ------
+    InputError
+        When the destination exists, or was begun with other options.
+    """
+    if Path(options.destination).exists():
+        raise InputError(f"expected a destination that does not exist; got {options.destination}; name another folder")
+    begun = unfinished(options.destination) / "options.json"
+    if begun.is_file() and json.loads(begun.read_text())["key"] != options.key():
+        raise InputError(
+            f"expected the options that {begun.parent} was begun with; got others; use the same command, or remove it"
+        )

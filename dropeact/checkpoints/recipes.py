@@ -1,0 +1,79 @@
+"""How a checkpoint was made, as the JSON that travels with it: options, source, corpus, time, versions, outcome."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from dropeact.checkpoints.adapters import RECIPE
+from dropeact.checkpoints.cache import sha256_of
+from dropeact.checkpoints.options import Options
+from dropeact.checkpoints.packing import Windows
+
+PACKAGES = ("dropeact", "torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers")
+
+
+def recipe(
+    options: Options,
+    *,
+    source: dict,
+    corpus: dict,
+    steps: int,
+    seconds: float,
+    device: str,
+    attention: str,
+    heldout: dict,
+) -> dict:
+    """Return the recipe of a run; the tokens of an adapter that it began from are added up."""
+    before = earlier(options.from_adapter)
+    tokens = steps * options.batch * options.length
+    return {
+        "schema": 1,
+        "source": {name: source[name] for name in ("id", "revision", "sha256", "quantization")},
+        "attention": attention,
+        "objective": options.objective,
+        "trainables": options.trainables,
+        "tokens": tokens + before.get("tokens", 0),
+        "steps": steps,
+        "seconds": round(seconds),
+        "device": device,
+        "options": options.recipe(),
+        "corpus": corpus,
+        "heldout": heldout,
+        "versions": {name: _version(name) for name in PACKAGES},
+        "before": before or None,
+    }
+
+
+def earlier(folder: str | None) -> dict:
+    """Return the recipe of the adapter that a run begins from."""
+    return json.loads((Path(folder) / RECIPE).read_text()) if folder else {}
+
+
+def corpus_summary(corpus: str, windows: Windows) -> dict:
+    """Describe a corpus without its place: kind, hash, windows, and the totals of a manifest.json beside it."""
+    path = Path(corpus)
+    kind = "file" if path.is_file() else "folder" if path.is_dir() else corpus
+    summary: dict = {"kind": kind, "sha256": sha256_of(path) if path.is_file() else None}
+    summary |= {"training_windows": len(windows.training), "heldout_windows": len(windows.heldout)}
+    manifest = path.parent / "manifest.json"
+    if path.is_file() and manifest.is_file():
+        described = json.loads(manifest.read_text())
+        summary |= {name: described[name] for name in ("total", "categories") if name in described}
+    return summary
+
+
+def device_name(device: torch.device) -> str:
+    """Name the class of hardware: the GPU, or the CPU's kind with the number of threads used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except ModuleNotFoundError:
+        return None

@@ -1,0 +1,117 @@
+"""Identifier -> where the checkpoint lies and whether it can be used; every refusal is one line. No torch.
+
+An identifier is `embedded:NAME`, a local folder with safetensors, a GGUF file, or a Hugging Face id (`ID@revision`).
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dropeact.axes import InputError
+from dropeact.checkpoints import embedded
+
+SUPPORTED = ("llama", "llama_drope", "smollm3")
+WEIGHTS = "*.safetensors"
+FILES = [WEIGHTS, "*.json", "*.model", "*.jinja", "tokenizer*"]
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint comes from: the identifier as given, its kind, and the path or hub id with the revision."""
+
+    identifier: str
+    kind: Literal["embedded", "gguf", "folder", "hub"]
+    place: str
+    revision: str | None = None
+
+
+def source(identifier: str) -> Source:
+    """Read an identifier.
+
+    Raises
+    ------
+    InputError
+        When it names nothing that could be a checkpoint.
+    """
+    if identifier.startswith("embedded:"):
+        return Source(identifier, "embedded", _embedded_name(identifier))
+    path = Path(identifier).expanduser()
+    if path.is_dir():
+        return Source(identifier, "folder", str(path))
+    if path.is_file():
+        return Source(identifier, "gguf", str(_gguf_file(path)))
+    name, _, revision = identifier.partition("@")
+    if HUB_ID.fullmatch(name) and not identifier.endswith(".gguf"):
+        return Source(identifier, "hub", name, revision or None)
+    raise InputError(
+        f"expected a checkpoint folder, GGUF file, hub id or embedded:NAME; got {identifier}, which does not exist; "
+        "check the path"
+    )
+
+
+def _embedded_name(identifier: str) -> str:
+    name = identifier.removeprefix("embedded:")
+    if name not in embedded.NAMES:
+        known = ", ".join(f"embedded:{known}" for known in embedded.NAMES)
+        raise InputError(f"expected one of {known}; got {identifier}")
+    return name
+
+
+def _gguf_file(path: Path) -> Path:
+    with path.open("rb") as file:
+        if file.read(4) == b"GGUF":
+            return path
+    raise InputError(
+        f"expected a checkpoint folder or a GGUF file; got the file {path}, which is no GGUF; name its folder"
+    )
+
+
+def checked_config(folder: Path) -> dict:
+    """Return a checkpoint folder's config after every check that needs no weights.
+
+    Raises
+    ------
+    InputError
+        When the config or tokenizer is missing, code would have to be run, the weights are pickles or missing, or the
+        architecture is not supported.
+    """
+    config = read_config(folder)
+    kind = config.get("model_type")
+    if kind not in SUPPORTED:
+        if "auto_map" in config:
+            raise InputError(
+                f"expected a checkpoint without code of its own; {folder} needs remote code (auto_map), which "
+                f"is never run; export it as one of {', '.join(SUPPORTED)}"
+            )
+        raise InputError(f"expected an architecture among {', '.join(SUPPORTED)}; got {kind} in {folder}")
+    if not any(folder.glob(WEIGHTS)):
+        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+        found = f"only pickles ({pickles[0]}), which can run code" if pickles else "no weights"
+        raise InputError(f"expected safetensors weights in {folder}; got {found}; save it with save_pretrained()")
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise InputError(f"expected a tokenizer ({' or '.join(TOKENIZERS[:2])}) in {folder}; got none; copy it there")
+    return config
+
+
+def read_config(folder: Path) -> dict:
+    """Read config.json.
+
+    Raises
+    ------
+    InputError
+        When it is missing or no JSON.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(f"expected config.json in {folder}; got none; name the folder that save_pretrained() wrote")
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"expected JSON in {file}; got {error.msg} at line {error.lineno}; copy the file again"
+        ) from error
