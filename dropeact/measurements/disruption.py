@@ -130,7 +130,9 @@ def disrupt(
         torch.cat([_nats(model, text, ZeroDims(*m)) for m in zip(query.split(size), key.split(size), strict=True)])
         for text in tokens
     ]
-    dosage = masks[["dose", "norm_matched_share", "norm_matched_count"]].expand_dims(selected_on=[other_half(half)])
+    dosage = masks[["dose", "norm_matched_share", "norm_matched_count"]].expand_dims(
+        selected_on=np.array([other_half(half)])
+    )
     return dosage.assign(
         nats=xr.DataArray(
             torch.stack(losses).cpu().numpy(),

@@ -92,4 +92,4 @@ def pooled(observed: xr.Dataset, half: str) -> xr.Dataset:
     """
     names = [f"{tensor}_norm" for tensor in TENSORS]
     pool = np.sqrt((observed[names].astype(np.float64) ** 2).mean("text")).astype(np.float32)
-    return observed.drop_vars(names).merge(pool.expand_dims(selected_on=[half]))
+    return observed.drop_vars(names).merge(pool.expand_dims(selected_on=np.array([half])))
