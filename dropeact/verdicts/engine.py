@@ -48,13 +48,23 @@ def judge(
 
     `families` fixes the size of each family (the expected file does); without it a family is as large as it is.
     """
+    return judged(outcomes(directory, claims=claims), families)
+
+
+def judged(evaluated: Sequence[Evaluated], families: Mapping[str, int] | None = None) -> list[Record]:
+    """The records of evaluated claims, in the order of experiment and id."""
+    return sorted(verdicts(evaluated, families or {}), key=_order)
+
+
+def outcomes(directory: Path, *, claims: Mapping[str, Claim] | None = None) -> list[Evaluated]:
+    """Evaluate every claim of the pair whose results lie in `directory`: what `judge` names verdicts of."""
     store = Store(directory)
     run = store.read_run()
     pair = pairs.from_dict(run["pair"], f"{directory}/run.json")
     natural = views.natural(store, pair, arm=run.get("arm"))
     published_way = {"natural": natural, "replication": views.replication(store, pair, arm=run.get("arm"))}
     sets = run.get("sets", ["core"])
-    evaluated = [
+    return [
         evaluate(
             claim,
             kind,
@@ -66,7 +76,6 @@ def judge(
         for claim in (load_claims() if claims is None else claims).values()
         for kind, function, region in claim.records_on(pair)
     ]
-    return sorted(verdicts(evaluated, families or {}), key=_order)
 
 
 def evaluate(

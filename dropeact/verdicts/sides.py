@@ -1,0 +1,110 @@
+"""A folder of results as one side of a comparison: its run, its records, and what each was judged from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dropeact import pairs
+from dropeact.axes import COLUMNS, InputError
+from dropeact.store import Store
+from dropeact.verdicts import expected
+from dropeact.verdicts.engine import Evaluated, judged, outcomes
+from dropeact.verdicts.records import Record, from_json
+
+VERSIONS = ("dropeact", "torch", "transformers", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that the two runs were not measured alike in."""
+
+    what: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run: where it lies, its run.json, its records, what each was judged from, and the ids of its texts.
+
+    `records` are those that count; `today` are those that the same store gives when it is judged now.
+    """
+
+    directory: Path
+    run: Mapping[str, Any]
+    records: Mapping[str, Record]
+    evaluated: Mapping[str, Evaluated]
+    texts: Mapping[str, tuple[str, ...]]
+    today: Mapping[str, Record]
+
+
+def current(directory: Path) -> Side:
+    """A run judged now, from its store."""
+    store = Store(directory)
+    run = store.read_run()
+    if not store.files():
+        raise InputError(f"expected stored results; got none in {directory}; measure first")
+    evaluated = outcomes(directory)
+    records = judged(evaluated, expected.load(run["pair"]["name"]).families)
+    by_key = {f"{item.claim.id}[{item.kind}]": item for item in evaluated}
+    by_name = {record.key: record for record in records}
+    return Side(directory, run, by_name, by_key, text_ids(store, run), by_name)
+
+
+def baseline(directory: Path) -> Side:
+    """A baseline: the records of its verdicts.json, and its store where there is one; one of the two must be there."""
+    file = directory / "verdicts.json"
+    if not file.is_file():
+        return current(directory)
+    try:
+        records, run = from_json(file.read_text("utf-8"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"expected a verdicts.json of dropeact; got {file}: {error}; write it again with `dropeact report`"
+        ) from None
+    accepted = {record.key: record for record in records}
+    if not Store(directory).files():
+        return Side(directory, run, accepted, {}, {}, {})
+    return replace(current(directory), records=accepted)
+
+
+def text_ids(store: Store, run: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The ids of the texts of each corpus that is stored in the run's arm."""
+    ids = {}
+    for corpus in ("passages", "repeated"):
+        try:
+            observed = store.load("rope", corpus, run["arm"], "observations")
+        except FileNotFoundError:
+            continue
+        ids[corpus] = tuple(map(str, observed["text"].values.tolist()))
+    return ids
+
+
+def comparable(before: Side, after: Side) -> None:
+    """Refuse runs that have neither the pair nor the RoPE checkpoint in common."""
+    one, other = (pairs.from_dict(dict(side.run["pair"])) for side in (before, after))
+    weights = [side.run.get("checkpoints", {}).get("rope", {}).get("sha256") for side in (before, after)]
+    if one.name != other.name and not (weights[0] and weights[0] == weights[1]):
+        raise InputError(
+            f"expected runs of one pair or of one RoPE checkpoint; got {one.name} in {before.directory} and "
+            f"{other.name} in {after.directory}; compare runs of the same pair"
+        )
+
+
+def provenance(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
+    """What the two runs were not measured alike in, the weights first, versions last."""
+    pairs_of = [("pair", old["pair"]["name"], new["pair"]["name"])]
+    for column in COLUMNS:
+        one, other = (run.get("checkpoints", {}).get(column, {}) for run in (old, new))
+        pairs_of += [(f"{column} {name}", one.get(name), other.get(name)) for name in ("sha256", "id", "revision")]
+        pairs_of += [(f"{column} {name}", one.get(name), other.get(name)) for name in ("quantization", "adapter")]
+    pairs_of += [(name, old.get(name), new.get(name)) for name in ("corpus", "texts", "arm", "dtype", "sets", "device")]
+    versions = [run.get("versions", {}) for run in (old, new)]
+    pairs_of += [(f"{name} version", versions[0].get(name), versions[1].get(name)) for name in VERSIONS]
+    return [Difference(what, _short(one), _short(other)) for what, one, other in pairs_of if one != other]
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 24 else f"{text[:16]}…"
