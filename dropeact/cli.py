@@ -141,6 +141,25 @@ def accept(directory: Annotated[Path, typer.Argument(help="A measured run.")]) -
 
 
 @app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="The baseline: a folder of results.")],
+    new: Annotated[Path, typer.Argument(help="The run to compare with it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Every record as JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--md", help="What moved as Markdown.")] = False,
+) -> None:
+    """Say what moved between two runs; status 0 nothing regressed, 1 regressed, 2 not comparable.
+
+    Example: dropeact diff results/smollm2-135m runs/mine
+    """
+    from dropeact.report.diff import rendered
+    from dropeact.verdicts.regression import compare
+
+    comparison = compare(old, new)
+    print(rendered(comparison, "json" if as_json else "md" if as_markdown else "text"), end="")
+    raise typer.Exit(comparison.status)
+
+
+@app.command()
 def audit(
     checks: Annotated[Path | None, typer.Argument(help="TOML of checks (default: the study's).")] = None,
     evidence: Annotated[Path | None, typer.Argument(help="JSON of raw figures.")] = None,
