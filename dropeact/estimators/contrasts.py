@@ -50,11 +50,11 @@ class Estimate:
     @cached_property
     def is_exact(self) -> bool:
         """Whether the contrast at the estimate varies no more over the texts than the noise floor."""
-        return spread(self.contrast(self.value)) <= max(self.floor, self._rounding)
+        return spread(self.contrast(self.value)) <= self._noise
 
     @property
-    def _rounding(self) -> float:
-        return RELATIVE_SPREAD * float(np.abs(self.numerator).max(initial=0.0))
+    def _noise(self) -> float:
+        return max(self.floor, RELATIVE_SPREAD * float(np.abs(self.numerator).max(initial=0.0)))
 
     def contrast(self, bound: float) -> np.ndarray:
         """The per-text contrast a_i - bound * b_i, whose mean is positive where theta > bound."""
@@ -80,11 +80,10 @@ class Estimate:
     def tails(self, bound: float) -> tuple[float, float]:
         """One-sided p for theta > bound and for theta < bound; a contrast without spread is compared directly."""
         contrast = self.contrast(bound)
-        center = float(contrast.mean())
-        if self.is_exact:
-            noise = max(self.floor, self._rounding)
-            return float(center <= noise), float(center >= -noise)
-        t = center / (spread(contrast) / sqrt(self.texts))
+        center, deviation = float(contrast.mean()), spread(contrast)
+        if self.is_exact or deviation <= self._noise:
+            return float(center <= self._noise), float(center >= -self._noise)
+        t = center / (deviation / sqrt(self.texts))
         return float(stats.t.sf(t, self.texts - 1)), float(stats.t.cdf(t, self.texts - 1))
 
     def p_values(self, region: Region) -> PValues:

@@ -78,6 +78,13 @@ def test_zero_spread_on_the_bound_is_neither():
     assert p == (1.0, 1.0)
 
 
+def test_a_contrast_constant_at_the_bound_alone_is_compared_directly():
+    rope = np.array([3.0, 4, 5, 6, 7, 8, 9, 10])
+    estimate = ratio(per_text(rope + 1), per_text(rope))
+    assert not estimate.is_exact
+    assert estimate.p_values(at_least(1.0, "r", scale="ratio")) == (0.0, 1.0)
+
+
 def test_spread_within_the_noise_floor_is_exact():
     values = per_text(1000 + 1e-4 * np.arange(8))
     assert mean(values, unit="norm", floor=1e-2).is_exact
