@@ -110,14 +110,14 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
     Fieller (1954), Some problems in interval estimation, J. R. Stat. Soc. B 16.
     """
     n = len(numerator)
-    a, b = float(numerator.mean()), float(denominator.mean())
-    covariance = np.cov(numerator, denominator) * stats.t.isf(ALPHA, n - 1) ** 2 / n
+    center, b = float(numerator.mean() / denominator.mean()), float(denominator.mean())
+    residual = numerator - center * denominator  # its mean is 0: solving for c - center cancels no digits
+    covariance = np.cov(residual, denominator) * stats.t.isf(ALPHA, n - 1) ** 2 / n
     quadratic = b * b - covariance[1, 1]
     if quadratic <= 0:
         return -inf, inf
-    linear = a * b - covariance[0, 1]
-    root = sqrt(max(0.0, linear**2 - quadratic * (a * a - covariance[0, 0])))
-    return (linear - root) / quadratic, (linear + root) / quadratic
+    root = sqrt(covariance[0, 1] ** 2 + quadratic * covariance[0, 0])
+    return center - (covariance[0, 1] + root) / quadratic, center - (covariance[0, 1] - root) / quadratic
 
 
 def mean(values: xr.DataArray, *, scale: Scale = "rate", unit: str, floor: float = 0.0) -> Estimate:

@@ -36,6 +36,15 @@ def test_ratio_interval_is_the_set_the_test_leaves_standing():
     assert estimate.low < estimate.value < estimate.high
 
 
+@pytest.mark.parametrize("relative", [1e-3, 1e-7, 1e-10])
+def test_interval_of_a_small_spread_against_scipy(relative):
+    values = 23_100 * (1 + relative * np.random.default_rng(6).normal(size=32))
+    estimate = mean(per_text(values), unit="norm")
+    reference = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert estimate.low - estimate.value == pytest.approx(reference.low - values.mean(), rel=1e-3)
+    assert estimate.high - estimate.value == pytest.approx(reference.high - values.mean(), rel=1e-3)
+
+
 def test_ratio_of_zero_counts_needs_no_logarithm():
     drope = per_text([0, 0, 1, 0, 2, 0, 0, 1])
     rope = per_text([10, 12, 9, 11, 10, 12, 8, 10])
