@@ -78,13 +78,26 @@ class Estimate:
         return self.interval[1]
 
     def tails(self, bound: float) -> tuple[float, float]:
-        """One-sided p for theta > bound and for theta < bound; a contrast without spread is compared directly."""
+        """One-sided p for theta > bound and for theta < bound; a contrast without spread is compared directly.
+
+        Where a denominator is negative in some text, neither p is below that of a positive mean denominator: the sign
+        of mean(a - c b) tells theta from c only then.
+        """
         contrast = self.contrast(bound)
         center, deviation = float(contrast.mean()), spread(contrast)
         if self.is_exact or deviation <= self._noise:
             return float(center <= self._noise), float(center >= -self._noise)
         t = center / (deviation / sqrt(self.texts))
-        return float(stats.t.sf(t, self.texts - 1)), float(stats.t.cdf(t, self.texts - 1))
+        above, below = float(stats.t.sf(t, self.texts - 1)), float(stats.t.cdf(t, self.texts - 1))
+        return max(above, self._sign), max(below, self._sign)
+
+    @cached_property
+    def _sign(self) -> float:
+        """One-sided p for a positive mean denominator; 0 where no text has a negative one (counts, norms, means)."""
+        if self.denominator.min() >= 0:
+            return 0.0
+        t = float(self.denominator.mean()) / (spread(self.denominator) / sqrt(self.texts))
+        return float(stats.t.sf(t, self.texts - 1))
 
     def p_values(self, region: Region) -> PValues:
         """Evidence for and against `region`: opposite tails of one test, or two one-sided tests for a margin."""

@@ -57,6 +57,17 @@ def test_ratio_interval_is_unbounded_when_the_denominator_may_be_zero():
     assert (estimate.low, estimate.high) == (-np.inf, np.inf)
 
 
+def test_ratio_is_undecided_where_the_sign_of_the_denominator_is():
+    """mean(a - c b) > 0 says a / b > c only where b > 0: a loss increase near zero may have either sign."""
+    rng = np.random.default_rng(7)
+    estimate = ratio(per_text(rng.normal(6, 0.1, 16)), per_text(0.05 + np.linspace(-1, 1, 16)))
+    assert (estimate.low, estimate.high) == (-np.inf, np.inf)
+    p = estimate.p_values(at_least(2.0, "r", scale="ratio"))
+    assert min(p) > 0.4
+    clear = ratio(per_text(rng.normal(6, 0.1, 16)), per_text(0.8 + np.linspace(-1, 1, 16)))
+    assert clear.p_values(at_least(2.0, "r", scale="ratio")).support < ALPHA
+
+
 def test_ratio_with_a_denominator_below_zero_is_untestable():
     with pytest.raises(Untestable, match="not positive"):
         ratio(per_text([1, 2, 3]), per_text([-1, -2, -1]))
