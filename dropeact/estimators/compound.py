@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import other_half
+from dropeact.axes import HALVES, other_half
 from dropeact.estimators.contrasts import Estimate, mean
 from dropeact.estimators.outcomes import PValues, Untestable
 from dropeact.estimators.regions import Region, at_least, at_most
@@ -57,7 +57,14 @@ def only(excess: Mapping[int, Estimate], claimed: Sequence[int], *, bound: float
     """The quantity exceeds `bound` at the claimed layers and at no other.
 
     support = max p over all layers; contradict = (number of layers) * min p.
+
+    Raises
+    ------
+    ValueError
+        If a claimed layer was not measured: nothing would be claimed of it.
     """
+    if missing := sorted(set(claimed) - set(excess)):
+        raise ValueError(f"expected the claimed layers among {sorted(excess)}; got {missing}; measure these layers")
     above = at_least(bound, "above the bound at the claimed layer", scale="ratio")
     below = at_most(bound, "not above the bound at any other layer", scale="ratio")
     parts = (Part(f"layer {layer}", e, above if layer in claimed else below) for layer, e in excess.items())
@@ -70,7 +77,7 @@ class Argmax:
 
     `rivals` holds, per position outside the claim, the per-text lead of the winner over it; `challenge` holds, per
     claimed position, the per-text lead of the challenger (the best outside) over it. support = the largest p that the
-    winner leads; contradict = the largest p that the challenger leads every claimed position.
+    winner leads; contradict = the largest p that the challenger leads every claimed position. A lead is above 0.
     """
 
     rivals: Mapping[int, Estimate]
@@ -78,7 +85,7 @@ class Argmax:
     found: str
 
     def p_values(self, region: Region) -> PValues:
-        """Evidence that the largest lies inside the claim and outside it; `region` bounds the lead (0 by default)."""
+        """Evidence that the largest lies inside the claim and outside it, whatever `region` a claim declares."""
         support = max(estimate.tails(0.0)[0] for estimate in self.rivals.values())
         return PValues(support, max(estimate.tails(0.0)[0] for estimate in self.challenge.values()))
 
@@ -102,13 +109,15 @@ def argmax(values: xr.DataArray, claimed: Mapping[str, Sequence[int]], *, dim: s
     Raises
     ------
     Untestable
-        If the claim covers every position, or a value is NaN.
+        If the claim covers every position, a half has no texts, or a value is NaN.
     """
     if not np.isfinite(values.values).all():
         raise Untestable("not a finite number in some text")
+    if set(values["half"].values.tolist()) != set(HALVES):
+        raise Untestable("one half of the texts is missing: nothing to select on")
     found = _argmax_of(values.mean("text"), dim)
     leads, challenges = {}, {}
-    for half in ("A", "B"):
+    for half in HALVES:
         texts = values.isel(text=values["half"].values == half)
         chosen_on = values.isel(text=values["half"].values == other_half(half)).mean("text")
         inside = [p for p in chosen_on[dim].values.tolist() if p in claimed[half]]

@@ -173,6 +173,8 @@ def one_per_text(values: xr.DataArray) -> np.ndarray:
             f"expected one number per text; got dims {values.dims}; the text is the unit: average the others first"
         )
     ids = values["text"].values if "text" in values.coords else np.arange(values.size)
+    if values.size < 2:
+        raise Untestable(f"{values.size} text: how the quantity varies over texts is unknown")
     if len(set(ids.tolist())) != values.size:
         raise ValueError("expected distinct texts; got repeated text ids; average repeats (seeds) first")
     if not np.isfinite(values.values).all():

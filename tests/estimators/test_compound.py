@@ -81,3 +81,25 @@ def test_argmax_with_nan_is_untestable():
     values[0, 0] = np.nan
     with pytest.raises(Untestable):
         argmax(values, {"A": [2], "B": [2]}, unit="norm")
+
+
+def test_argmax_without_one_half_is_untestable():
+    values = layered([1, 5, 2, 3])
+    with pytest.raises(Untestable, match="half"):
+        argmax(values.isel(text=values["half"].values == "A"), {"A": [1], "B": [1]}, unit="norm")
+
+
+def test_argmax_with_positions_that_differ_between_the_halves():
+    """A position claimed of one half is a rival on the other: true of both halves or not supported."""
+    values = layered([1, 5, 5, 3], spread=0.01)
+    values[:, 1] += 4 * (values["half"] == "A")
+    values[:, 2] += 4 * (values["half"] == "B")
+    fits, swapped = (argmax(values, {"A": [a], "B": [b]}, unit="norm") for a, b in ((1, 2), (2, 1)))
+    assert fits.p_values(at_least(0, "r")).support < 1e-6
+    assert swapped.p_values(at_least(0, "r")).support > 0.5
+    assert swapped.p_values(at_least(0, "r")).contradict < 1e-6
+
+
+def test_only_refuses_a_claimed_layer_that_was_not_measured():
+    with pytest.raises(ValueError, match=r"got \[7\]"):
+        only({0: one(1.0, 1), 1: one(1.0, 2)}, [7], bound=1.0)

@@ -121,6 +121,16 @@ def test_exact_number_refuses_nan():
         exact(float("nan"), scale="rate", unit="x")
 
 
+def test_one_text_is_untestable_not_exact():
+    with pytest.raises(Untestable, match="1 text"):
+        mean(per_text([0.9]), unit="rate")
+
+
+def test_two_texts_against_scipy():
+    p = mean(per_text([0.4, 0.9]), unit="rate").p_values(at_least(0.5, "r"))
+    assert p.support == pytest.approx(stats.ttest_1samp([0.4, 0.9], 0.5, alternative="greater").pvalue)
+
+
 def test_nan_is_untestable_and_names_the_text():
     with pytest.raises(Untestable, match="t1"):
         mean(per_text([1.0, np.nan, 2.0]), unit="x")
