@@ -71,11 +71,11 @@ def is_exact(outcome: Outcome) -> bool:
         return outcome.is_exact
     if isinstance(outcome, Conjunction):
         return all(part.estimate.is_exact for part in outcome.parts)
-    return all(estimate.is_exact for estimate in outcome.rivals.values())
+    return all(estimate.is_exact for estimate in (*outcome.rivals.values(), *outcome.challenge.values()))
 
 
 def why_contradicted(outcome: Outcome, region: Region) -> str:
-    """Say how a contradicted claim fails: opposite, too small, outside the margin, or in words."""
+    """Say how a contradicted claim fails: opposite, too small (or large), outside the margin, or in words."""
     if isinstance(outcome, Argmax):
         return outcome.found
     if isinstance(outcome, Conjunction):
@@ -83,9 +83,11 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
         return f"{worst.label}: {why_contradicted(worst.estimate, worst.region or region)}"
     if region.is_margin:
         return "outside the margin"
-    beyond_null = outcome.value < region.null if region.low > -inf else outcome.value > region.null
-    bound = region.low if region.low > -inf else region.high
-    return "opposite" if beyond_null and bound != region.null else "too small"
+    if region.low > -inf:
+        return "opposite" if outcome.value < region.null < region.low else "too small"
+    if region.null <= region.high:
+        return "too large"
+    return "opposite" if outcome.value > region.null else "too small"
 
 
 def why_inconclusive(outcome: Outcome, region: Region, family: int) -> str:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dropeact.estimators import Estimate, PValues
+from dropeact.estimators import Argmax, Estimate, PValues
 from dropeact.estimators.regions import at_least, at_most, within
-from dropeact.verdicts.rule import decide, holm, why_contradicted, why_inconclusive
+from dropeact.verdicts.rule import decide, holm, is_exact, why_contradicted, why_inconclusive
 
 
 def sample(center, spread=0.1, n=16):
@@ -39,6 +39,9 @@ def test_the_smaller_side_names_the_verdict():
         (1.0, at_most(-0.5, "r"), "opposite"),
         (-0.2, at_most(-0.5, "r"), "too small"),
         (1.0, within(-0.1, 0.1, "r"), "outside the margin"),
+        (1.3, at_most(1.0, "not above the bound", scale="ratio"), "too large"),
+        (0.4, at_most(0.1, "at most a tenth", scale="rate"), "too large"),
+        (0.8, at_least(1.0, "above the bound", scale="ratio"), "too small"),
     ],
 )
 def test_a_contradiction_says_how(center, region, reason):
@@ -53,3 +56,10 @@ def test_an_inconclusive_verdict_says_how_many_texts_would_decide():
 
 def test_an_estimate_on_the_bound_would_never_be_decided():
     assert why_inconclusive(sample(0.5), at_least(0.5, "r"), 1).startswith("no number of texts would decide")
+
+
+def test_an_argmax_is_exact_only_where_nothing_in_it_varies():
+    """Otherwise a challenge that varies over texts would be decided outside the family."""
+    constant = sample(-1.0, 0.0)
+    assert is_exact(Argmax({0: constant}, {0: constant}, "largest at layer 0"))
+    assert not is_exact(Argmax({0: constant}, {0: constant, 1: sample(0.1)}, "largest at layer 0"))
