@@ -64,7 +64,8 @@ def bos_norm_peak(measured: Measured) -> Estimate:
     mean over texts of max_l |x_0 after block l| of DroPE over the same of RoPE, before the final norm
     """
     drope, rope = (
-        model.first_norm.isel(depth=slice(1, None)).max("depth") for model in (measured.drope, measured.rope)
+        model.first_norm.isel(depth=slice(1, None)).max("depth", skipna=False)
+        for model in (measured.drope, measured.rope)
     )
     return ratio(drope, rope, floor=measured.floor("first_norm"))
 

@@ -89,7 +89,7 @@ class Model:
         if condition != "random":
             return losses.sel(condition=condition, drop=True)
         chosen = [name for name in losses["condition"].values.tolist() if str(name).startswith("random")]
-        return losses.sel(condition=chosen).mean("condition")
+        return losses.sel(condition=chosen).mean("condition", skipna=False)
 
 
 class Measured:
@@ -117,7 +117,9 @@ class Measured:
         norm = self.rope.first_norm
         written = norm.diff("depth", label="lower").rename(depth="layer")
         early = written.sel(layer=slice(0, written.sizes["layer"] // 2))
-        per_half = {half: early.isel(text=norm["half"].values == half).mean("text") for half in HALVES}
+        per_half = {half: early.isel(text=norm["half"].values == half).mean("text", skipna=False) for half in HALVES}
+        if not all(np.isfinite(written.values).all() for written in per_half.values()):
+            raise MissingMeasurement("of the first token's norm: a finite number for every text of both halves")
         return {half: int(np.argmax(per_half[other_half(half)].values)) for half in HALVES}
 
     def at_write(self, values: xr.DataArray) -> xr.DataArray:
@@ -138,7 +140,9 @@ class Measured:
 
     def _per_half(self, values: xr.DataArray, layers: Callable[[int], list[int]]) -> xr.DataArray:
         parts = [
-            values.isel(text=values["half"].values == half).sel(layer=layers(self.write_layers[half])).mean("layer")
+            values.isel(text=values["half"].values == half)
+            .sel(layer=layers(self.write_layers[half]))
+            .mean("layer", skipna=False)
             for half in HALVES
         ]
         return xr.concat(parts, "text", coords="minimal", compat="override").sel(text=values["text"])

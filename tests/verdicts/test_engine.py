@@ -104,6 +104,30 @@ def test_nan_is_untestable_never_a_pass(planted):
     assert "finite" in record.reason
 
 
+@pytest.mark.parametrize(
+    ("cell", "variable", "where", "ids"),
+    [
+        ("observations", "sink_score", {"layer": 1}, ["sink-rate-rope", "sink-rate-early-layers"]),
+        ("observations", "first_norm", {"depth": 5}, ["bos-norm-peak"]),
+        ("observations", "first_norm", {"depth": 1}, ["massive-layer1-surge", "massive-late-layers-fall"]),
+        ("disruption", "nats", {"condition": 3}, ["disruption-rope-collapses", "disruption-random-harmless"]),
+    ],
+)
+def test_one_nan_among_layers_or_controls_is_untestable(planted, monkeypatch, cell, variable, where, ids):
+    load = Store.load
+
+    def poisoned(self, column, corpus, arm, measurement):
+        dataset = load(self, column, corpus, arm, measurement)
+        if measurement == cell and column == "rope":
+            dataset[variable][{"text": 3} | where] = np.nan
+        return dataset
+
+    monkeypatch.setattr(Store, "load", poisoned)
+    claims = load_claims()
+    records = judge(planted, claims={id: claims[id] for id in ids})
+    assert {record.id: record.verdict for record in records} == dict.fromkeys(ids, "untestable")
+
+
 def test_a_failed_manipulation_check_is_untestable_with_its_reason(planted):
     def check(measured):
         raise Untestable("first-token norm did not fall")
