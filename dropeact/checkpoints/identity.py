@@ -7,7 +7,7 @@ from pathlib import Path
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded, gguf, hub
 from dropeact.checkpoints.cache import sha256_of
-from dropeact.checkpoints.source import WEIGHTS, Source, checked_config, source
+from dropeact.checkpoints.source import ADAPTER, RECIPE, WEIGHTS, Source, checked_config, recipe_of, source
 
 
 def resolve(identifier: str) -> dict:
@@ -22,7 +22,9 @@ def resolve(identifier: str) -> dict:
         When the checkpoint is missing or cannot be used.
     """
     found = source(identifier)
-    return {"embedded": _embedded, "gguf": _gguf, "folder": _folder, "hub": _hub}[found.kind](found)
+    return {"embedded": _embedded, "adapter": _adapter, "gguf": _gguf, "folder": _folder, "hub": _hub}[found.kind](
+        found
+    )
 
 
 def combined(hashes: dict[str, str]) -> str:
@@ -55,16 +57,23 @@ def _identity(found: Source, config: dict, **fields: object) -> dict:
 
 
 def _embedded(found: Source) -> dict:
-    parent = {"revision": embedded.WHEEL, "sha256": embedded.GGUF_SHA256}
-    parent |= {"quantization": f"GGUF {embedded.QUANTIZATION}, dequantised to float32"}
-    if found.place == "smollm2-135m":
-        return _identity(found, {"model_type": "llama"}, **parent)
-    folder = embedded.adapter_folder()
-    files = {file.name: sha256_of(file) for file in sorted(folder.glob(WEIGHTS))}
-    recipe = json.loads((folder / "recipe.json").read_text())
-    adapter = {"sha256": combined(files), "tokens": recipe["tokens"], "objective": recipe["objective"]}
-    parent["sha256"] = combined({"parent": embedded.GGUF_SHA256, "adapter": adapter["sha256"]})
-    return _identity(found, {"model_type": "llama_drope"}, adapter=adapter, **parent)
+    quantization = f"GGUF {embedded.QUANTIZATION}, dequantised to float32"
+    known = {"revision": embedded.WHEEL, "sha256": embedded.GGUF_SHA256, "quantization": quantization}
+    return _identity(found, {"model_type": "llama"}, **known)
+
+
+def _adapter(found: Source) -> dict:
+    """Identify a parent with an adapter: one hash over both; refuse another parent than the adapter was made from."""
+    folder = Path(found.place)
+    recipe = recipe_of(folder)
+    parent = resolve(recipe["source"]["id"])
+    if parent["sha256"] != recipe["source"]["sha256"]:
+        raise InputError(f"expected the source that {folder} was made from; got other weights at {parent['id']}")
+    adapter = {"sha256": sha256_of(folder / ADAPTER), "tokens": recipe["tokens"], "objective": recipe["objective"]}
+    sha256 = combined({"parent": parent["sha256"], "adapter": adapter["sha256"]})
+    config = {"model_type": "llama" if recipe["attention"] == "rope" else "llama_drope"}
+    known = {name: parent[name] for name in ("revision", "quantization")}
+    return _identity(found, config | {"attention_type": recipe["attention"]}, sha256=sha256, adapter=adapter, **known)
 
 
 def _gguf(found: Source) -> dict:
@@ -82,7 +91,7 @@ def _folder(found: Source) -> dict:
 
 def _recipe(folder: Path) -> dict | None:
     """Return what a folder made by `dropeact recalibrate` says of its making."""
-    file = folder / "recipe.json"
+    file = folder / RECIPE
     if not file.is_file():
         return None
     recipe = json.loads(file.read_text())

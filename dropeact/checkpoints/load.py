@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, embedded, gguf, hub
 from dropeact.checkpoints.drope import dropped
 from dropeact.checkpoints.identity import resolve
-from dropeact.checkpoints.source import Source, checked_config, source
+from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
 
 __all__ = ["Checkpoint", "drop", "load", "resolve"]
 
@@ -48,16 +49,20 @@ def load(
             f"expected a tokenizer that transformers can read in {folder}; got {_first_line(error)}"
         ) from error
     model = _model(folder, dtype=dtype, device=device, attention=attention)
-    if found.place == "smollm2-135m-drope":
-        model = dropped(model)
-        adapters.apply(model, embedded.adapter_folder())
-    return Checkpoint(model.eval().requires_grad_(False), tokenizer, resolve(identifier))
+    identity = resolve(identifier)
+    if found.kind == "adapter":
+        if not identity["rope"]:
+            model = dropped(model, attention_type=identity["attention"])
+        adapters.apply(model, Path(found.place))
+    return Checkpoint(model.eval().requires_grad_(False), tokenizer, identity)
 
 
 def dense(found: Source) -> Path:
     """Return the folder of dense safetensors of a source, fetching or dequantising it the first time."""
     if found.kind == "embedded":
         return embedded.rope_folder()
+    if found.kind == "adapter":
+        return dense(source(recipe_of(Path(found.place))["source"]["id"]))
     if found.kind == "hub":
         return hub.folder(found.place, found.revision)
     return gguf.dequantised(Path(found.place)) if found.kind == "gguf" else Path(found.place)
@@ -98,7 +103,7 @@ def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, atte
         raise InputError(
             f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"expected a readable checkpoint in {folder}; got {_first_line(error)}") from error
     model, report = loaded
     missing = sorted(report["missing_keys"])

@@ -1,6 +1,7 @@
 """Identifier -> where the checkpoint lies and whether it can be used; every refusal is one line. No torch.
 
-An identifier is `embedded:NAME`, a local folder with safetensors, a GGUF file, or a Hugging Face id (`ID@revision`).
+An identifier is `embedded:NAME`, a local folder with safetensors (or with an adapter and its recipe), a GGUF file, or a
+Hugging Face id (`ID@revision`).
 """
 
 import json
@@ -17,6 +18,8 @@ WEIGHTS = "*.safetensors"
 FILES = [WEIGHTS, "*.json", "*.model", "*.jinja", "tokenizer*"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+ADAPTER = "adapter.safetensors"
+RECIPE = "recipe.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -25,7 +28,7 @@ class Source:
     """Where a checkpoint comes from: the identifier as given, its kind, and the path or hub id with the revision."""
 
     identifier: str
-    kind: Literal["embedded", "gguf", "folder", "hub"]
+    kind: Literal["embedded", "adapter", "gguf", "folder", "hub"]
     place: str
     revision: str | None = None
 
@@ -39,10 +42,11 @@ def source(identifier: str) -> Source:
         When it names nothing that could be a checkpoint.
     """
     if identifier.startswith("embedded:"):
-        return Source(identifier, "embedded", _embedded_name(identifier))
+        return _embedded(identifier)
     path = Path(identifier).expanduser()
     if path.is_dir():
-        return Source(identifier, "folder", str(path))
+        alone = (path / ADAPTER).is_file() and not (path / "config.json").is_file()
+        return Source(identifier, "adapter" if alone else "folder", str(path))
     if path.is_file():
         return Source(identifier, "gguf", str(_gguf_file(path)))
     name, _, revision = identifier.partition("@")
@@ -54,12 +58,28 @@ def source(identifier: str) -> Source:
     )
 
 
-def _embedded_name(identifier: str) -> str:
+def _embedded(identifier: str) -> Source:
     name = identifier.removeprefix("embedded:")
-    if name not in embedded.NAMES:
-        known = ", ".join(f"embedded:{known}" for known in embedded.NAMES)
-        raise InputError(f"expected one of {known}; got {identifier}")
-    return name
+    if name == embedded.ROPE:
+        return Source(identifier, "embedded", name)
+    if name == embedded.DROPE:
+        return Source(identifier, "adapter", str(embedded.adapter_folder()))
+    raise InputError(f"expected embedded:{embedded.ROPE} or embedded:{embedded.DROPE}; got {identifier}")
+
+
+def recipe_of(folder: Path) -> dict:
+    """Read how an adapter was made.
+
+    Raises
+    ------
+    InputError
+        When its recipe is missing or names no source.
+    """
+    file = folder / RECIPE
+    recipe = json.loads(file.read_text()) if file.is_file() else {}
+    if "id" not in recipe.get("source", {}):
+        raise InputError(f"expected {RECIPE} beside {ADAPTER} in {folder}, naming its source; got none; copy it there")
+    return recipe
 
 
 def _gguf_file(path: Path) -> Path:

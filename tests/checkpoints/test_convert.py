@@ -1,0 +1,56 @@
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from dropeact.axes import InputError
+from dropeact.checkpoints.convert import convert
+from dropeact.checkpoints.drope import dropped, restored
+from dropeact.checkpoints.load import load
+from tests.checkpoints import tiny
+
+TOKENS = torch.randint(1, 320, (2, 20), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tiny.saved(tmp_path / "model"))
+
+
+def test_converted_checkpoint_restored_against_the_original(folder, tmp_path):
+    converted = load(str(convert(folder, str(tmp_path / "drope"))))
+    assert converted.identity["attention"] == "nope"
+    logits = restored(converted.model)(TOKENS).logits
+    torch.testing.assert_close(logits, tiny.llama()(TOKENS).logits, atol=1e-5, rtol=0)
+
+
+def test_qk_norm_weights_start_at_one(folder, tmp_path):
+    converted = load(str(convert(folder, str(tmp_path / "drope"), qk_norm="qk")))
+    norms = [weight for name, weight in converted.model.named_parameters() if "q_norm" in name or "k_norm" in name]
+    assert len(norms) == 4
+    assert all((norm == 1).all() for norm in norms)
+
+
+@pytest.mark.parametrize("kind", ["rope", "nope"])
+def test_smollm3_export_against_the_dropped_model(folder, tmp_path, kind):
+    source = folder if kind == "rope" else str(convert(folder, str(tmp_path / "drope")))
+    exported = convert(source, str(tmp_path / "smollm3"), smollm3=True)
+    loaded = AutoModelForCausalLM.from_pretrained(exported)
+    assert type(loaded).__module__ == "transformers.models.smollm3.modeling_smollm3"
+    torch.testing.assert_close(loaded(TOKENS).logits, dropped(tiny.llama())(TOKENS).logits, atol=1e-5, rtol=0)
+    assert not load(str(exported)).identity["rope"]
+
+
+def test_unusable_requests_write_nothing(folder, tmp_path):
+    converted = str(convert(folder, str(tmp_path / "drope"), qk_norm="q"))
+    target = str(tmp_path / "other")
+    for arguments, message in [
+        ((folder, converted), "expected a destination that does not exist"),
+        ((converted, target), "expected a Llama with rotation to convert"),
+        ((folder, target, "v"), "expected --qk-norm among q, k, qk"),
+        ((folder, target, "q", True), "SmolLM3 has no QK-norm"),
+        ((converted, target, None, True), "expected plain attention for SmolLM3"),
+        ((str(tmp_path / "none"), target), "which does not exist"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            convert(*arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drope", "model"]

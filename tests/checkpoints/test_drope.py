@@ -1,0 +1,99 @@
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from dropeact.axes import InputError
+from dropeact.checkpoints.drope import ATTENTION_TYPES, dropped, restored
+from tests.checkpoints import tiny
+
+TOKENS = torch.randint(1, 320, (2, 24), generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_restored_rotation_gives_the_logits_of_the_original_against_itself(kv_heads):
+    original = tiny.llama(kv_heads=kv_heads)
+    back = restored(dropped(original))
+    torch.testing.assert_close(back(TOKENS).logits, original(TOKENS).logits, atol=1e-5, rtol=0)
+    assert (dropped(original)(TOKENS).logits - original(TOKENS).logits).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
+def test_logits_are_invariant_under_shifted_position_ids(attention_type):
+    model: Any = dropped(tiny.llama(), attention_type=attention_type)
+    positions = torch.arange(24)[None]
+    shifted = model(TOKENS, position_ids=positions + 1000).logits
+    torch.testing.assert_close(shifted, model(TOKENS, position_ids=positions).logits, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
+def test_cached_generation_agrees_with_uncached_generation(attention_type):
+    model: Any = dropped(tiny.llama(), attention_type=attention_type)
+    written = [
+        model.generate(TOKENS, max_new_tokens=12, do_sample=False, use_cache=cached, eos_token_id=None)
+        for cached in (True, False)
+    ]
+    torch.testing.assert_close(written[0], written[1])
+    halves = model(TOKENS[:, :10], use_cache=True)
+    rest = model(TOKENS[:, 10:], past_key_values=halves.past_key_values).logits
+    torch.testing.assert_close(rest, model(TOKENS).logits[:, 10:], atol=1e-4, rtol=0)
+
+
+def test_left_padding_changes_no_logits():
+    model: Any = dropped(tiny.llama())
+    padded = torch.cat([torch.zeros(2, 5, dtype=torch.long), TOKENS], 1)
+    mask = torch.cat([torch.zeros(2, 5, dtype=torch.long), torch.ones_like(TOKENS)], 1)
+    logits = model(padded, attention_mask=mask).logits[:, 5:]
+    torch.testing.assert_close(logits, model(TOKENS).logits, atol=1e-5, rtol=0)
+
+
+def test_attention_without_rotation_against_a_llama_whose_angles_are_zero():
+    original = tiny.llama()
+    flat = original(TOKENS, position_ids=torch.zeros_like(TOKENS)).logits
+    torch.testing.assert_close(dropped(original)(TOKENS).logits, flat, atol=1e-5, rtol=0)
+
+
+def test_query_norm_spans_all_heads_against_hand_count():
+    model: Any = dropped(tiny.llama(), attention_type="q_norm_nope")
+    seen = []
+    model.model.layers[0].self_attn.q_norm.register_forward_hook(
+        lambda module, args, output: seen.append((args, output))
+    )
+    model(TOKENS)
+    (projected,), normed = seen[0]
+    by_hand = projected / (projected.square().mean(-1, keepdim=True) + model.config.rms_norm_eps).sqrt()
+    assert projected.shape[-1] == 32
+    torch.testing.assert_close(normed, by_hand, atol=1e-6, rtol=1e-5)
+
+
+def test_softmax_scale_replaces_the_default_against_scaled_queries():
+    original = tiny.llama()
+    scaled = dropped(original, softmax_scale=2 * 8**-0.5)(TOKENS).logits
+    doubled: Any = tiny.llama()
+    for block in doubled.model.layers:
+        block.self_attn.q_proj.weight.data *= 2
+    torch.testing.assert_close(scaled, dropped(doubled)(TOKENS).logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("attention_type", ["nope", "qk_norm_nope"])
+def test_saved_and_loaded_by_plain_transformers_against_itself(tmp_path, attention_type):
+    model: Any = dropped(tiny.llama(), attention_type=attention_type)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert loaded.config.attention_type == attention_type
+    torch.testing.assert_close(loaded(TOKENS).logits, model(TOKENS).logits, atol=1e-6, rtol=0)
+
+
+def test_weights_are_shared_not_copied():
+    original: Any = tiny.llama()
+    model: Any = dropped(original)
+    weight = model.model.layers[0].self_attn.q_proj.weight
+    assert weight.data_ptr() == original.model.layers[0].self_attn.q_proj.weight.data_ptr()
+
+
+def test_dropping_twice_is_refused():
+    with pytest.raises(InputError, match="got model type llama_drope"):
+        dropped(dropped(tiny.llama()))
+    with pytest.raises(InputError, match="expected an attention type among nope"):
+        dropped(tiny.llama(), attention_type="alibi")

