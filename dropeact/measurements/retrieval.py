@@ -1,0 +1,220 @@
+"""Prompts that hide a number and a model -> what it answers, how it errs, how it ranks the number among near misses.
+
+Prompts of one depth share what stands before the needle and are read together; question, candidates and verification
+are tried one after the other on the same context. Nothing larger than the cache is kept, so that lengths to 128k fit
+where a user has the memory.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS, NEAR_MISSES, Prompt, PromptForm, prompts
+from dropeact.measurements.completions import (
+    common_length,
+    continuation_ids,
+    end_ids,
+    greedy,
+    log_probabilities,
+    read,
+    token_ids,
+)
+from dropeact.probes.interventions import Intervention, intervening
+
+VERSION = 1
+LENGTHS = (256, 512)
+ANSWER_TOKENS = 16
+TOKENS_AT_ONCE = 8192
+CANDIDATES = ("exact", *(f"near-{number}" for number in range(1, NEAR_MISSES + 1)))
+ERRORS = ("right", "no number", "one digit more or less", "other length", "near miss", "more digits wrong")
+NEAR = 2  # a near miss has at most this many wrong digits
+NOT_MEASURED = -1
+MISSING = {"f": np.nan, "i": NOT_MEASURED, "U": ""}
+COMBINED = ("form", "length", "condition")
+Combination = tuple[PromptForm, int, str]
+
+
+def retrieval(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    conditions: Mapping[str, Sequence[Intervention]],
+    *,
+    half: str,
+    lengths: Sequence[int] = LENGTHS,
+    only: Mapping[str, Sequence[int]] | None = None,
+    verified: Sequence[str] = ("baseline",),
+    first_ids: Sequence[int] = (),
+    forms: Sequence[PromptForm] = FORMS,
+    depths: Sequence[float] = DEPTHS,
+    keys: int = KEYS,
+) -> xr.Dataset:
+    r"""Ask every prompt of one half, in every form and length, under every condition; NaN where not measured.
+
+    `only[condition]` are the lengths of a condition that does not take all; `verified` names the conditions under which
+    candidates are verified (plain form). Dims: text (the item: key and depth), form, length, condition, candidate.
+
+    exact: the value stands in the answer as a number (\\b{value}\\b); substring: anywhere in it; error: index into
+    `ERRORS` by the first number of the answer, -1 where not measured; answer: the text, up to the end of its first
+    number, an end token or 16 tokens. candidate_log_probability: sum over tokens of the value and of each near miss in
+    place of the answer, nats; candidate_yes: p(Yes) / (p(Yes) + p(No)) when asked whether the candidate is the number.
+    """
+    parts: dict[Combination, xr.Dataset] = {}
+    for length in dict.fromkeys(length for name in conditions for length in (only or {}).get(name, lengths)):
+        for form in forms:
+            made = prompts(tokenizer, half=half, form=form, length=length, depths=depths, keys=keys)
+            for condition, interventions in conditions.items():
+                if length in (only or {}).get(condition, lengths):
+                    verify = form == "plain" and condition in verified
+                    with intervening(model, *interventions), torch.no_grad():
+                        answered = _answered(model, tokenizer, made, list(first_ids), verify)
+                    parts[form, length, condition] = answered
+    return _joined(parts).assign_attrs(errors=list(ERRORS))
+
+
+def _joined(parts: Mapping[Combination, xr.Dataset]) -> xr.Dataset:
+    """One array over all combinations, missing ones marked."""
+    first = next(iter(parts.values()))
+    labels = {dim: list(dict.fromkeys(names)) for dim, names in zip(COMBINED, zip(*parts, strict=True), strict=True)}
+    joined = {}
+    for name, variable in first.data_vars.items():
+        values = np.full((*map(len, labels.values()), *variable.shape), MISSING[variable.dtype.kind], _wide(variable))
+        for combination, part in parts.items():
+            place = tuple(names.index(label) for names, label in zip(labels.values(), combination, strict=True))
+            values[place] = part[name].values
+        values = values.astype(str) if values.dtype == object else values
+        joined[name] = xr.DataArray(values, dims=(*COMBINED, *variable.dims)).transpose("text", ...)
+    coords = dict(first.coords) | {dim: np.array(names) for dim, names in labels.items()}
+    return xr.Dataset(joined, coords=coords)
+
+
+def _wide(variable: xr.DataArray) -> type:
+    """The type that holds this variable of any combination: answers differ in length."""
+    return object if variable.dtype.kind == "U" else variable.dtype.type
+
+
+def _answered(
+    model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int], verify: bool
+) -> xr.Dataset:
+    """All prompts of one form and length under the condition that is entered."""
+    answers: list[str] = []
+    ranked = np.zeros((len(made), len(CANDIDATES)), np.float32)
+    agreed = np.full_like(ranked, np.nan)
+    at_once = max(1, TOKENS_AT_ONCE // made[0].length)
+    for _, indices in groupby(range(len(made)), lambda index: made[index].needle_depth):
+        group = list(indices)
+        for start in range(0, len(group), at_once):
+            chosen = group[start : start + at_once]
+            asking = _Asking(model, tokenizer, [made[index] for index in chosen], first_ids)
+            texts, ranked[chosen] = asking.answers()
+            answers += texts
+            if verify:
+                agreed[chosen] = asking.verifications()
+    return _labelled(made, answers, ranked, agreed)
+
+
+class _Asking:
+    """Prompts of one depth whose contexts have been read."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int]) -> None:
+        self.model, self.tokenizer, self.prompts, self.first_ids = model, tokenizer, made, first_ids
+        asked = [[self._ids(prompt.text), self._ids(prompt.verification(prompt.value))] for prompt in made]
+        self.read = [common_length(both) for both in asked]
+        contexts = [both[0][:length] for both, length in zip(asked, self.read, strict=True)]
+        ((self.order, self.cached, _),) = read(model, contexts, at_once=len(made))
+
+    def _ids(self, text: str) -> list[int]:
+        return [*self.first_ids, *token_ids(self.tokenizer, text)]
+
+    def _in_order(self, values: np.ndarray) -> np.ndarray:
+        return values[np.argsort(self.order)]
+
+    def _then(self, text: Callable[[Prompt], str]) -> Tensor:
+        """Read what follows the context; logits after it."""
+        rows = [self._ids(text(self.prompts[index]))[self.read[index] :] for index in self.order]
+        return self.cached.extend(rows)[:, -1]
+
+    def answers(self) -> tuple[list[str], np.ndarray]:
+        """What the model writes, and the log-probability of every candidate (prompt, candidate)."""
+        ends = end_ids(self.model)
+
+        def finished(ids: Sequence[int]) -> bool:
+            return ids[-1] in ends or re.search(r"\d\D", self.tokenizer.decode(ids)) is not None
+
+        with self.cached.branch():
+            last = self._then(lambda prompt: prompt.text)
+            written = greedy(self.cached, last, steps=ANSWER_TOKENS, finished=finished)
+            ranked = [self._candidate(last, number) for number in range(len(CANDIDATES))]
+        texts = np.array([self.tokenizer.decode([t for t in ids if t not in ends]) for ids in written], dtype=object)
+        return self._in_order(texts).tolist(), self._in_order(np.stack(ranked, 1))
+
+    def _candidate(self, last: Tensor, number: int) -> np.ndarray:
+        chosen = [self.prompts[index] for index in self.order]
+        completions = [continuation_ids(self.tokenizer, p.text, f" {p.candidates[number]}") for p in chosen]
+        return log_probabilities(self.cached, last, completions).cpu().numpy()
+
+    def verifications(self) -> np.ndarray:
+        """p(Yes) against p(No) of every candidate (prompt, candidate)."""
+        return self._in_order(np.stack([self._verified(number) for number in range(len(CANDIDATES))], 1))
+
+    def _verified(self, number: int) -> np.ndarray:
+        def text(prompt: Prompt) -> str:
+            return prompt.verification(prompt.candidates[number])
+
+        with self.cached.branch():
+            last = self._then(text)
+            words = [
+                [continuation_ids(self.tokenizer, text(self.prompts[index]), word) for index in self.order]
+                for word in (" Yes", " No")
+            ]
+            yes, no = (log_probabilities(self.cached, last, ids) for ids in words)
+        return torch.sigmoid(yes - no).cpu().numpy()
+
+
+def _labelled(made: Sequence[Prompt], answers: Sequence[str], ranked: np.ndarray, agreed: np.ndarray) -> xr.Dataset:
+    values = [prompt.value for prompt in made]
+    pairs = list(zip(answers, values, strict=True))
+    exact = np.array([is_exact(*pair) for pair in pairs], np.float32)
+    contained = np.array([value in answer for answer, value in pairs], np.float32)
+    return xr.Dataset(
+        {
+            "exact": ("text", exact),
+            "substring": ("text", contained),
+            "error": ("text", np.array([error_class(*pair) for pair in pairs], np.int8)),
+            "answer": ("text", np.array(answers, dtype=str)),
+            "candidate_log_probability": (("text", "candidate"), ranked),
+            "candidate_yes": (("text", "candidate"), agreed),
+        },
+        coords={
+            "text": np.array([prompt.id for prompt in made]),
+            "half": ("text", np.array([prompt.half for prompt in made])),
+            "needle_depth": ("text", np.array([prompt.needle_depth for prompt in made])),
+            "value": ("text", np.array(values)),
+            "candidate": np.array(CANDIDATES),
+        },
+    )
+
+
+def is_exact(answer: str, value: str) -> bool:
+    """Whether the value stands in the answer as a number of its own."""
+    return re.search(rf"\b{value}\b", answer) is not None
+
+
+def error_class(answer: str, value: str) -> int:
+    """How an answer errs, as an index into `ERRORS`: by the length and the digits of its first number."""
+    if is_exact(answer, value):
+        return ERRORS.index("right")
+    found = re.search(r"\d+", answer)
+    if found is None:
+        return ERRORS.index("no number")
+    excess = abs(len(found[0]) - len(value))
+    if excess:
+        return ERRORS.index("one digit more or less" if excess == 1 else "other length")
+    wrong = sum(a != b for a, b in zip(found[0], value, strict=True))
+    return ERRORS.index("near miss" if wrong <= NEAR else "more digits wrong")
