@@ -73,7 +73,6 @@ class Store:
     def save(self, cell: Cell, dataset: xr.Dataset, provenance: dict[str, Any]) -> Path:
         """Write one cell atomically: a reader finds the old file, the new file or none, never a part of one."""
         path = self.root / cell.path
-        path.parent.mkdir(parents=True, exist_ok=True)
         labelled = dataset.assign_attrs(
             dropeact_schema=SCHEMA,
             dropeact_key=cell.key,
@@ -81,9 +80,7 @@ class Store:
             dropeact_depends=canonical(cell.depends),
             dropeact_provenance=canonical(provenance),
         )
-        encoding = {str(name): _encoding(variable) for name, variable in labelled.data_vars.items()}
-        with _replacing(path) as temporary:
-            labelled.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        write_dataset(path, labelled)
         return path
 
     def load(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
@@ -169,6 +166,14 @@ def joined(parts: list[xr.Dataset]) -> xr.Dataset:
         if all(len(part.data_vars) for part in group)
     ]
     return xr.merge([*pieces, shared], compat="override", join="exact", combine_attrs="override")
+
+
+def write_dataset(path: Path, dataset: xr.Dataset) -> None:
+    """Write a NetCDF file atomically, compressed without loss."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoding = {str(name): _encoding(variable) for name, variable in dataset.data_vars.items()}
+    with _replacing(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -92,6 +92,12 @@ class Measuring:
         drope = checkpoints.resolve(self.request.pair.drope)
         return {"rope": rope, "dropped": rope | {"rotation": "dropped"}, "drope": drope}
 
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Natural passages; the study's repeated sentences where its figures are judged, or observations are asked for."""
+        repeated = self.request.pair.published or "observe" in self.request.chosen_sets
+        return ("passages", "repeated") if repeated else ("passages",)
+
     def checkpoint(self, column: str) -> Any:
         """The model of a column, one in memory at a time."""
         if self._loaded is None or self._loaded[0] != column:
@@ -133,14 +139,13 @@ class Measuring:
 
     def tasks(self) -> Iterator[Task]:
         """Every cell of the request in the order of measuring: model by model, because loading is slow."""
-        names = ["passages", "repeated"]
         for column in COLUMNS:
-            for corpus in names:
+            for corpus in self.corpora:
                 yield from (self.observation(column, corpus, half) for half in HALVES)
             if column == "rope":
                 yield self.noise_floor()
         for column in COLUMNS:
-            for corpus in names:
+            for corpus in self.corpora:
                 yield from (self.disruption(column, corpus, half) for half in HALVES)
 
     def observation(self, column: str, corpus: str, half: str) -> Task:

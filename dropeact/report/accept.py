@@ -9,6 +9,8 @@ from dropeact.report import write
 from dropeact.store import Store, write_text
 from dropeact.verdicts import expected, judge
 
+TRAJECTORY = "trajectory.nc"
+
 
 def accept(directory: Path) -> list[str]:
     """Copy the run beside the others in results/, lock its verdicts, and return one line per verdict that moved."""
@@ -16,21 +18,23 @@ def accept(directory: Path) -> list[str]:
     if home.parent.name == "_bundled":
         raise InputError("expected a source checkout; got an installed package; accept results in a clone")
     run = Store(directory).read_run()
-    name = run["pair"]["name"]
-    before = expected.load(name)
-    target = home / name
+    pair = run["pair"]["name"]
+    before = expected.load(pair)
+    target = home / pair
     if directory.resolve() != target.resolve():
-        staged = target.with_name(f"{name}.tmp")
+        staged = target.with_name(f"{pair}.tmp")
         shutil.rmtree(staged, ignore_errors=True)
         shutil.copytree(directory / "store", staged / "store", ignore=shutil.ignore_patterns("*.tmp.*"))
-        shutil.copy2(directory / "run.json", staged / "run.json")
+        for name in ("run.json", TRAJECTORY):
+            if (directory / name).is_file():
+                shutil.copy2(directory / name, staged / name)
         shutil.rmtree(target, ignore_errors=True)
         staged.rename(target)
     sizes = {family: 0 for family in before.families}
     records = judge(target, families=sizes)
-    write_text(expected.path(name), expected.as_toml(records))
+    write_text(expected.path(pair), expected.as_toml(records))
     write(target)
-    now = expected.load(name)
+    now = expected.load(pair)
     moved = [
         f"{key}: {before.verdicts.get(key, 'new')} -> {now.verdicts.get(key, 'gone')}"
         for key in sorted(set(before.verdicts) | set(now.verdicts))

@@ -1,0 +1,90 @@
+"""A recalibration's snapshots -> the headline quantities at each token count: how the reorganisation forms.
+
+The stages are the RoPE parent, the same weights just dropped (0 tokens), and every snapshot of the run; the weights are
+measured and not kept.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from dropeact import corpus
+from dropeact.axes import MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, InputError
+from dropeact.checkpoints import load as checkpoints
+from dropeact.corpus.arms import tokenise
+from dropeact.measurements.observe import observe
+from dropeact.measurements.plan import OBSERVATION_LENGTH
+from dropeact.measurements.progress import Progress
+from dropeact.pairs import Pair
+
+FILE = "trajectory.nc"
+TEXTS = 8
+
+
+def trajectory(run: Path, pair: Pair) -> xr.Dataset:
+    """Measure every snapshot of a recalibration on 8 passages, two of each register.
+
+    Variables over `stage` (coordinate `tokens`: NaN for the RoPE parent, 0 just dropped): `massive_count` (text, layer,
+    tensor), `sink_rate` (text, layer), `first_norm` and `entropy` (text, depth), `nats` (text, position_bin).
+
+    Raises
+    ------
+    InputError
+        If the run kept no snapshots.
+    """
+    snapshots = sorted(path for path in (run / "snapshots").glob("*") if (path / "recipe.json").is_file())
+    if not snapshots:
+        raise InputError(f"expected a recalibration with snapshots; got none in {run}/snapshots; use --snapshots")
+    passages = chosen_passages()
+    parts: list[xr.Dataset] = []
+    with Progress(len(passages) * (len(snapshots) + 2)) as bar:
+        for name, tokens, checkpoint in stages(pair, snapshots):
+            bar.describe(name)
+            ids = tokenise(passages, checkpoint.tokenizer, arm="first", length=OBSERVATION_LENGTH)
+            seen = observe(
+                checkpoint.model,
+                torch.from_numpy(ids),
+                ids=[passage.id for passage in passages],
+                halves=["A"] * len(passages),
+            )
+            parts.append(headline(seen).expand_dims(stage=[name]).assign_coords(tokens=("stage", [tokens])))
+            bar.advance(len(passages))
+    return xr.concat(parts, "stage", coords="minimal", compat="override")
+
+
+def chosen_passages() -> list[corpus.Passage]:
+    """Two passages of each register, one of each half."""
+    return [
+        next(p for p in corpus.passages() if (p.register, p.half) == (register, half))
+        for register in corpus.REGISTERS
+        for half in ("A", "B")
+    ]
+
+
+def stages(pair: Pair, snapshots: list[Path]) -> Iterator[tuple[str, float, checkpoints.Checkpoint]]:
+    """Name, tokens and checkpoint of every stage, loaded one at a time."""
+    parent = checkpoints.load(pair.rope)
+    yield "RoPE", float("nan"), parent
+    yield "just dropped", 0.0, checkpoints.drop(parent)
+    for snapshot in snapshots:
+        tokens = json.loads((snapshot / "recipe.json").read_text("utf-8"))["tokens"]
+        yield f"{tokens:,} tokens", float(tokens), checkpoints.load(str(snapshot))
+
+
+def headline(seen: xr.Dataset) -> xr.Dataset:
+    """The quantities that the trajectory shows, from one observation."""
+    scores = seen["sink_score"].sel(length=SINK_LENGTH, convention="without_first_query", drop=True)
+    counts = seen["massive_count"].sel(site="attended", mean_over="layer", threshold=MASSIVE_THRESHOLD, drop=True)
+    return xr.Dataset(
+        {
+            "massive_count": counts,
+            "sink_rate": (scores >= SINK_THRESHOLD).mean("head").astype(np.float32),
+            "first_norm": seen["first_norm"],
+            "entropy": seen["entropy"],
+            "nats": seen["nats"],
+        }
+    ).drop_vars(["half"], errors="ignore")
