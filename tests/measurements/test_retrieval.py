@@ -1,0 +1,92 @@
+"""Hidden numbers asked of planted models, whose answers are known, and of tiny random ones."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from dropeact.corpus.facts import cities
+from dropeact.measurements import retrieval as measurement
+from dropeact.measurements.retrieval import ERRORS, error_class, retrieval
+from dropeact.probes.first_token import DropFirstMlp
+from tests.planted_models import ByteTokenizer, copier, knower, planted
+from tests.tiny_models import llama
+
+SMALL = {"half": "A", "lengths": (400,), "depths": (0.2, 0.8), "keys": 4}
+BASELINE = {"baseline": ()}
+
+
+class SmallTokenizer(ByteTokenizer):
+    """Bytes folded into the vocabulary of the tiny models, and back into digits now and then."""
+
+    def __call__(self, text, *, add_special_tokens=False):
+        return {"input_ids": [byte % 96 + 1 for byte in text.encode()]}
+
+    def decode(self, ids):
+        return "".join(chr(token % 96 + 32) for token in ids)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def test_a_model_that_only_copies_finds_every_number_and_ranks_it_first():
+    found = retrieval(planted(copier), ByteTokenizer(), BASELINE, **SMALL)
+    assert found["exact"].min() == 1
+    assert found["substring"].min() == 1
+    assert (found["error"] == ERRORS.index("right")).all()
+    assert (found["candidate_log_probability"].argmax("candidate") == 0).all()
+    agreed = found["candidate_yes"].sel(form="plain")
+    np.testing.assert_allclose(agreed, np.broadcast_to(agreed.isel(candidate=[0]), agreed.shape), atol=1e-6)
+    assert found["candidate_yes"].sel(form="cued").isnull().all()
+
+
+def test_a_model_that_knows_facts_and_copies_nothing_finds_no_number():
+    found = retrieval(planted(knower(cities()[:4])), ByteTokenizer(), BASELINE, **SMALL)
+    assert found["exact"].max() == 0
+    assert (found["error"] == ERRORS.index("no number")).all()
+
+
+@pytest.mark.parametrize("kind", ["gqa-rope", "gqa-nope"])
+def test_batches_answer_as_prompts_one_by_one(kind, monkeypatch):
+    model, conditions = llama(kind), {"baseline": (), "first-mlp": (DropFirstMlp(1),)}
+    batched = retrieval(model, SmallTokenizer(), conditions, **SMALL)
+    monkeypatch.setattr(measurement, "TOKENS_AT_ONCE", 1)
+    alone = retrieval(model, SmallTokenizer(), conditions, **SMALL)
+    assert batched["answer"].values.tolist() == alone["answer"].values.tolist()
+    xr.testing.assert_allclose(batched.drop_vars("answer"), alone.drop_vars("answer"), atol=1e-3)
+
+
+def test_every_condition_and_model_is_asked_the_same_prompts():
+    options = {**SMALL, "depths": (0.5,), "forms": ("plain",)}
+    rope, nope = (retrieval(llama(kind), SmallTokenizer(), BASELINE, **options) for kind in ("mha-rope", "mha-nope"))
+    for name in ("text", "value", "half", "needle_depth"):
+        assert rope[name].values.tolist() == nope[name].values.tolist()
+
+
+def test_a_combination_that_was_not_asked_is_marked_and_never_counted():
+    options = {**SMALL, "lengths": (400, 450), "depths": (0.5,), "forms": ("plain",)}
+    conditions = {"baseline": (), "first-mlp": (DropFirstMlp(0),)}
+    found = retrieval(llama("gqa-rope"), SmallTokenizer(), conditions, only={"first-mlp": (400,)}, **options)
+    missing = found.sel(condition="first-mlp", length=450)
+    assert missing["exact"].isnull().all()
+    assert (missing["error"] == measurement.NOT_MEASURED).all()
+    assert found.sel(condition="first-mlp", length=400)["exact"].notnull().all()
+    assert found["answer"].dtype.kind == "U"
+
+
+def test_errors_are_classed_by_the_first_number_against_hand_labels():
+    labels = {
+        " 48213.": "right",
+        "it is 48213": "right",
+        "the number": "no number",
+        "4821": "one digit more or less",
+        "482130": "one digit more or less",
+        "48": "other length",
+        "48,213": "other length",
+        "48214": "near miss",
+        "84213": "near miss",
+        "12345": "more digits wrong",
+    }
+    assert {answer: ERRORS[error_class(answer, "48213")] for answer in labels} == labels

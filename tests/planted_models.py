@@ -1,0 +1,97 @@
+"""Models that know exactly one thing, made of a real tiny Llama: what it has read is kept in its own cache.
+
+The value projection carries the token itself, so that the history of a row is read off the cache, as crops, copies
+and padding left it; the planted rule then names the next byte.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from dropeact.corpus.facts import Fact
+
+BYTES = 256
+END = 0
+CERTAIN = 20.0
+Rule = Callable[[str], str]
+
+
+class ByteTokenizer:
+    """One id per byte of UTF-8; 0 ends a text."""
+
+    def __call__(self, text: str, *, add_special_tokens: bool = False) -> dict[str, list[int]]:
+        return {"input_ids": list(text.encode())}
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode(errors="replace")
+
+
+class Planted(LlamaForCausalLM):
+    """Gives the next byte that `rule` names after the text so far, and no preference where it names none."""
+
+    rule: Rule
+
+    def forward(self, input_ids, attention_mask=None, past_key_values=None, logits_to_keep=1, **options):  # pyright: ignore[reportIncompatibleMethodOverride] - takes what the measurements pass
+        read = super().forward(
+            input_ids, attention_mask=attention_mask, past_key_values=past_key_values, logits_to_keep=1, **options
+        )
+        if attention_mask is None or past_key_values is None:
+            return read
+        values = past_key_values.layers[0].values
+        history = (values.transpose(1, 2).flatten(2) @ self.model.embed_tokens.weight.T).argmax(-1)
+        columns = range(history.shape[1] - logits_to_keep, history.shape[1])
+        logits = torch.zeros(len(input_ids), logits_to_keep, BYTES)
+        for row, (ids, real) in enumerate(zip(history, attention_mask.bool(), strict=True)):
+            for place, column in enumerate(columns):
+                text = bytes(ids[: column + 1][real[: column + 1]].tolist()).decode(errors="replace")
+                if following := self.rule(text):
+                    logits[row, place, following.encode()[0]] = CERTAIN
+        return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
+
+
+def planted(rule: Rule) -> Planted:
+    """A model of one block that follows a rule."""
+    config = LlamaConfig(
+        vocab_size=BYTES,
+        hidden_size=BYTES,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=BYTES,
+        eos_token_id=END,
+    )
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(0)
+    model = Planted(config).eval().requires_grad_(False)
+    model.model.embed_tokens.weight.copy_(torch.eye(BYTES))
+    model.model.layers[0].self_attn.v_proj.weight.copy_(torch.eye(BYTES))
+    model.rule = rule
+    return model
+
+
+def copier(text: str) -> str:
+    """Copies the number of the needle to where it is asked for; knows nothing else."""
+    needle = re.search(r"The secret number[a-z ]* is (\d+)\.", text)
+    asked = re.search(r"(?:What is .*\nAnswer:(?: The secret number[a-z ]* is)?)( \d*|)$", text)
+    if needle is None or asked is None:
+        return ""
+    return f" {needle[1]}\0"[len(asked[1]) :][:1]
+
+
+def knower(items: Sequence[Fact]) -> Rule:
+    """Knows every fact, completed or asked for, and copies nothing."""
+    known = {item.prompt: f" {item.true}" for item in items}
+    known |= {item.yes_no_prompt: " Yes" if item.asked else " No" for item in items}
+
+    def rule(text: str) -> str:
+        for prompt, completion in known.items():
+            rest = text.removeprefix(prompt)
+            if text.startswith(prompt) and completion.startswith(rest):
+                return completion[len(rest) :][:1] or "\0"
+        return ""
+
+    return rule
