@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
@@ -16,7 +15,7 @@ HEADS = {"mha": 4, "gqa": 2, "mqa": 1}
 KINDS = [f"{heads}-{rotation}" for heads in HEADS for rotation in ("rope", "nope")]
 
 
-def llama(kind: str = "gqa-rope", *, layers: int = 3, gain: float = 15.0, seed: int = 0, **options) -> LlamaForCausalLM:
+def llama(kind: str = "gqa-rope", *, layers: int = 3, gain: float = 10.0, seed: int = 0, **options) -> LlamaForCausalLM:
     """A random Llama: `mha`, `gqa` or `mqa` heads, with (`rope`) or without (`nope`) rotation; sharp attention."""
     heads, rotation = kind.split("-")
     fields = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "head_dim": 8, **options}
@@ -33,6 +32,11 @@ def llama(kind: str = "gqa-rope", *, layers: int = 3, gain: float = 15.0, seed: 
     built = model if rotation == "rope" else dropped(model)
     assert isinstance(built, LlamaForCausalLM)
     return built
+
+
+def weight(model: PreTrainedModel, layer: int, name: str) -> Tensor:
+    """The weight of one module of a block, to be written to: `self_attn.q_proj`, `mlp.down_proj`."""
+    return model.get_parameter(f"model.layers.{layer}.{name}.weight")
 
 
 def tokens(texts: int = 2, length: int = 40, *, seed: int = 1) -> Tensor:
@@ -70,9 +74,3 @@ def causal_uniform(length: int) -> Tensor:
 def harmonic(n: int) -> float:
     """1 + 1/2 + ... + 1/n."""
     return math.fsum(1 / i for i in range(1, n + 1))
-
-
-@pytest.fixture(params=KINDS)
-def model(request: pytest.FixtureRequest) -> LlamaForCausalLM:
-    """Every head layout, with and without rotation."""
-    return llama(request.param)

@@ -49,7 +49,7 @@ def sink_scores(
     return mass[..., 0 if with_first_query else 1 : length].mean(-1)
 
 
-def normalised(entropy: Float[Tensor, "*batch query"]) -> Float[Tensor, "*batch query"]:
+def normalised(entropy: Float[Tensor, "*batch query"]) -> Float[Tensor, "*batch query-1"]:
     """Entropy of the queries t >= 1 as a share of its largest value, ln(t + 1)."""
     keys = torch.arange(2, entropy.shape[-1] + 1, dtype=entropy.dtype)
     return entropy[..., 1:] / keys.log()

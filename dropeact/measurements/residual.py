@@ -69,7 +69,7 @@ def spectra(
     return torch.stack(values[: len(gram)]), torch.stack(values[len(gram) :])
 
 
-def eigenvalues(matrices: Sequence[Float[Tensor, "?rank ?rank"]]) -> list[Float[Tensor, "?rank"]]:
+def eigenvalues(matrices: Sequence[Tensor]) -> list[Tensor]:
     """Eigenvalues of symmetric matrices, one matrix a thread: LAPACK gains little from more on a few hundred rows."""
     return list(_threads(torch.get_num_threads()).map(_eigenvalues, matrices))
 

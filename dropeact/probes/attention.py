@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -57,6 +57,7 @@ class Rows:
         return self.scores > torch.finfo(self.scores.dtype).min / 2
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Who listens to attention: rows are computed only for one that wants them."""
 

@@ -7,7 +7,7 @@ that cached decoding gives what a pass over the whole text gives.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -17,6 +17,7 @@ from dropeact.probes.architectures import blocks_of
 from dropeact.probes.attention import Attended, attending
 
 
+@runtime_checkable
 class Intervention(Protocol):
     """A change that a model can enter and leave."""
 

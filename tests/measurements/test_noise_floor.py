@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+import torch
+
+from dropeact.measurements.noise_floor import largest_change, largest_relative_change, noise_floor
+from tests import tiny_models
+
+
+def test_changes_against_hand_count() -> None:
+    a, b = np.array([1.0, 0.0, -4.0, np.nan]), np.array([1.0, 0.0, -5.0, np.nan])
+    assert largest_change(a, b) == 1
+    assert largest_relative_change(a, b) == pytest.approx(0.2)
+    assert np.isnan(largest_change(a, np.zeros(4)))
+    assert largest_relative_change(np.array([1]), np.array([0])) == 1
+
+
+def test_every_variable_of_a_repeated_cell_has_a_floor_and_threads_are_restored() -> None:
+    before = torch.get_num_threads()
+    floor = noise_floor(tiny_models.llama(), tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
+    assert torch.get_num_threads() == before
+    assert floor["comparison"].values.tolist() == ["repeat", "threads"]
+    assert {"absolute_massive_count", "relative_sink_score", "absolute_nats_mean"} <= set(floor.data_vars)
+    assert all((floor[name].sel(comparison="repeat") == 0).all() for name in floor.data_vars)
+    assert all((floor[name] < 1e-3).all() for name in floor.data_vars)
