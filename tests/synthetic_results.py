@@ -45,7 +45,7 @@ def results(
 
 def run_record(pair: Pair, texts: int) -> dict[str, Any]:
     """The run.json of synthetic results."""
-    identity = {"id": "synthetic", "sha256": "0" * 64, "quantization": None}
+    identity = {"id": "synthetic", "sha256": "0" * 64, "quantization": None, "adapter": None}
     return {
         "pair": pair.as_dict(),
         "checkpoints": dict.fromkeys(COLUMNS, identity),

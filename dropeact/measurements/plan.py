@@ -26,14 +26,16 @@ from dropeact.corpus.arms import tokenise
 from dropeact.measurements import disruption, noise_floor, observe, perplexity
 from dropeact.measurements.progress import Progress
 from dropeact.pairs import Pair
+from dropeact.probes import attention, interventions, probing, residual
 from dropeact.store import Cell, Store, canonical
 
 SETS = ("core", "observe", "behaviour", "long")
 OBSERVATION_LENGTH = 512
 LOSS_LENGTH = 256
 SEED = 0
-OBSERVING = (observe, *observe.PHENOMENA, perplexity)
-DISRUPTING = (disruption, perplexity)
+PROBES = (attention, residual, probing, interventions)
+OBSERVING = (observe, *observe.PHENOMENA, perplexity, *PROBES)
+DISRUPTING = (disruption, perplexity, *PROBES)
 
 
 @dataclass(frozen=True)

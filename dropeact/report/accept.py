@@ -5,11 +5,13 @@ from pathlib import Path
 
 from dropeact import bundled
 from dropeact.axes import InputError
+from dropeact.pairs import DEFAULT
 from dropeact.report import write
 from dropeact.store import Store, write_text
 from dropeact.verdicts import expected, judge
 
 TRAJECTORY = "trajectory.nc"
+OPEN, CLOSE = "<!-- table -->", "<!-- /table -->"
 
 
 def accept(directory: Path) -> list[str]:
@@ -33,7 +35,8 @@ def accept(directory: Path) -> list[str]:
     sizes = {family: 0 for family in before.families}
     records = judge(target, families=sizes)
     write_text(expected.path(pair), expected.as_toml(records))
-    write(target)
+    write(target, replace=True)
+    update_readme(target, home.parent / "README.md")
     now = expected.load(pair)
     moved = [
         f"{key}: {before.verdicts.get(key, 'new')} -> {now.verdicts.get(key, 'gone')}"
@@ -41,6 +44,19 @@ def accept(directory: Path) -> list[str]:
         if before.verdicts.get(key) != now.verdicts.get(key)
     ]
     return [f"accepted: {target}", *(moved or ["no verdict changed"])]
+
+
+def update_readme(results: Path, readme: Path) -> None:
+    """Put the first table of FINDINGS.md between the README's markers."""
+    text = readme.read_text("utf-8") if readme.is_file() else ""
+    before, opened, rest = text.partition(OPEN)
+    _, closed, after = rest.partition(CLOSE)
+    if opened and closed and results.name == DEFAULT:
+        lines = (readme.parent / "FINDINGS.md").read_text("utf-8").splitlines()
+        start = next(i for i, line in enumerate(lines) if line.startswith("| claim"))
+        end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
+        table = "\n".join(lines[start:end]).replace("](#", "](FINDINGS.md#")
+        write_text(readme, f"{before}{OPEN}\n{table}\n{CLOSE}{after}")
 
 
 def _has_results() -> bool:

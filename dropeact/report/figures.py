@@ -1,6 +1,7 @@
 """Figures of the report, three columns each (RoPE, just dropped, DroPE), as SVG whose bytes repeat on one machine."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,28 +44,32 @@ class Figure(NamedTuple):
     experiment: str
 
 
-def draw(store: Store, run: Mapping[str, Any], folder: Path) -> list[Figure]:
-    """Draw every figure whose measurements are stored."""
+def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
+    """Every figure of the measurements, painted where it is missing or to be replaced."""
     measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
-    return [_drawn(measured, folder, *entry) for entry in FIGURES]
+    return [drawing.drawn(measured, folder, replace=replace) for drawing in DRAWINGS]
 
 
-def _drawn(
-    measured: Measured,
-    folder: Path,
-    name: str,
-    experiment: str,
-    title: str,
-    caption: str,
-    paint: Callable[..., None],
-    panels: int,
-) -> Figure:
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(3.4 * panels if panels > 1 else 6.0, 2.8))
-        paint(np.atleast_1d(canvas.subplots(1, panels)), measured)
-        path = folder / f"{name}.svg"
-        save(canvas, path)
-    return Figure(path, title, caption, experiment)
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of the report: where it belongs, what it says, and how its panels are painted."""
+
+    name: str
+    experiment: str
+    title: str
+    caption: str
+    paint: Callable[[Sequence[Axes], Measured], None]
+    panels: int = 1
+
+    def drawn(self, measured: Measured, folder: Path, *, replace: bool) -> Figure:
+        """Paint the figure into `folder` and return what the report links to."""
+        path = folder / f"{self.name}.svg"
+        if replace or not path.is_file():
+            with mpl.rc_context(STYLE):
+                canvas = Canvas(figsize=(3.4 * self.panels if self.panels > 1 else 6.0, 2.8))
+                self.paint(np.atleast_1d(canvas.subplots(1, self.panels)), measured)
+                save(canvas, path)
+        return Figure(path, self.title, self.caption, self.experiment)
 
 
 def save(canvas: Canvas, path: Path) -> None:
@@ -173,8 +178,8 @@ def mark_write(axes: Axes, measured: Measured) -> None:
         axes.axvline(layer, color="black", lw=0.5, linestyle=":")
 
 
-FIGURES = (
-    (
+DRAWINGS = (
+    Drawing(
         "massive-values",
         "1",
         "Massive values by layer",
@@ -182,31 +187,28 @@ FIGURES = (
         paint_counts,
         3,
     ),
-    (
+    Drawing(
         "disruption",
         "2",
         "Loss with massive values zeroed, and with as many random ones",
         "Equal dose in all three models; dimensions chosen on the other half of the texts.",
         paint_disruption,
-        1,
     ),
-    (
+    Drawing(
         "sink-rate",
         "4",
         "Share of attention sinks by layer",
         "Heads that give the first key at least 0.3 of their attention, queries 1 to 63.",
         paint_sinks,
-        1,
     ),
-    (
+    Drawing(
         "first-norm",
         "4",
         "Norm of the first token through the layers",
         "Thin lines: the median of all other tokens.",
         paint_first_norm,
-        1,
     ),
-    (
+    Drawing(
         "entropy",
         "4",
         "Entropy of the representations",
@@ -214,5 +216,5 @@ FIGURES = (
         paint_entropy,
         2,
     ),
-    ("loss", "upstream", "Loss by position", "Mean over the passages in bins of 128 target tokens.", paint_loss, 1),
+    Drawing("loss", "upstream", "Loss by position", "Mean over the passages in bins of 128 target tokens.", paint_loss),
 )

@@ -1,0 +1,63 @@
+"""A recalibration's trajectory -> one figure: headline quantities against tokens, the RoPE parent as a dashed line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from dropeact.report.figures import COLOURS, STYLE, Figure, mean_and_half_width, save
+
+FILE = "trajectory.nc"
+TITLE = "How the reorganisation forms during recalibration"
+CAPTION = (
+    "Eight passages; 0 tokens is the RoPE model with its rotation just dropped, dashed lines are RoPE itself. "
+    "Bands are 95 % intervals over texts."
+)
+QUANTITIES: tuple[tuple[str, Callable[[xr.Dataset], xr.DataArray]], ...] = (
+    ("loss (nats per token)", lambda data: data["nats"].mean("position_bin")),
+    ("massive Query values", lambda data: data["massive_count"].sel(tensor="query").sum("layer")),
+    ("massive Key values", lambda data: data["massive_count"].sel(tensor="key").sum("layer")),
+    ("share of sink heads", lambda data: data["sink_rate"].mean("layer")),
+    ("peak norm of the first token", lambda data: data["first_norm"].isel(depth=slice(1, None)).max("depth")),
+    ("smallest entropy (nats)", lambda data: data["entropy"].isel(depth=slice(1, None)).min("depth")),
+)
+
+
+def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) -> Figure | None:
+    """Draw the stored trajectory of a folder of results; None where there is none."""
+    file = directory / FILE
+    if not file.is_file():
+        return None
+    figure = Figure(folder / "trajectory.svg", TITLE, CAPTION, "upstream")
+    if figure.path.is_file() and not replace:
+        return figure
+    with xr.open_dataset(file, engine="h5netcdf") as stored:
+        data = stored.load()
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(10.2, 5.2))
+        for axes, (label, quantity) in zip(canvas.subplots(2, 3).flat, QUANTITIES, strict=True):
+            paint(axes, quantity(data), label)
+        save(canvas, figure.path)
+    return figure
+
+
+def paint(axes: Axes, values: xr.DataArray, label: str) -> None:
+    """One quantity (stage, text) against tokens, the RoPE parent's mean as a dashed line."""
+    tokens = values["tokens"].values
+    stages = np.flatnonzero(~np.isnan(tokens))
+    center, half = mean_and_half_width(values)
+    axes.plot(tokens[stages] / 1000, center[stages], color=COLOURS["drope"], marker="o", ms=3)
+    axes.fill_between(
+        tokens[stages] / 1000,
+        (center - half)[stages],
+        (center + half)[stages],
+        color=COLOURS["drope"],
+        alpha=0.2,
+        linewidth=0,
+    )
+    axes.axhline(float(center[np.isnan(tokens)].mean()), color=COLOURS["rope"], linestyle="--", lw=1)
+    axes.set(xlabel="thousand tokens of recalibration", ylabel=label)

@@ -1,0 +1,162 @@
+"""From two checkpoint folders to FINDINGS.md, as a user would: tiny models, the project's own corpus."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from tests.checkpoints import tiny
+
+import dropeact
+from dropeact import pairs
+from dropeact.axes import InputError
+from dropeact.measurements import plan
+from dropeact.store import Store
+from dropeact.verdicts import judge
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return tiny.saved(tmp_path_factory.mktemp("rope"), layers=3)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    return tiny.saved(tmp_path_factory.mktemp("drope"), layers=3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    file = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    words = tiny.documents(16, words=700, seed=5)
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in words))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def measured(checkpoint, texts, tmp_path_factory):
+    """The same checkpoint as both sides."""
+    out = tmp_path_factory.mktemp("run")
+    plan.measure_pair(plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts), out, progress=False)
+    return out
+
+
+def test_the_same_checkpoint_as_both_sides_supports_no_difference(measured):
+    between = (
+        "massive-query-reduction", "massive-key-reduction", "massive-layer1-surge", "massive-late-layers-fall",
+        "disruption-reliance-ratio", "sink-rate-early-layers", "bos-norm-peak", "entropy-minimum",
+    )  # fmt: skip
+    records = {record.id: record for record in judge(measured)}
+    assert [id for id in between if records[id].verdict == "supported"] == []
+    assert records["sink-rate-equivalent"].verdict == "supported"
+    assert records["gelberg-recalibration-recovers"].verdict == "supported"
+
+
+def test_both_columns_of_one_checkpoint_hold_the_same_numbers(measured):
+    tree = dropeact.open(measured)
+    for name in ("observations", "disruption"):
+        rope, drope = (tree[f"{column}/passages-first/{name}"].to_dataset() for column in ("rope", "drope"))
+        xr.testing.assert_allclose(rope.drop_attrs(), drope.drop_attrs())
+
+
+def test_dropping_the_rotation_changes_what_is_measured(measured):
+    tree = dropeact.open(measured)
+    rope, dropped = (tree[f"{c}/passages-first/observations"]["nats_mean"] for c in ("rope", "dropped"))
+    assert float(abs(rope - dropped).min()) > 0
+
+
+def test_the_same_request_measures_nothing_again(measured, checkpoint, texts, monkeypatch):
+    monkeypatch.setattr(plan.observe, "observe", lambda *_, **__: pytest.fail("measured again"))
+    request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
+    plan.measure_pair(request, measured, progress=False)
+
+
+def test_an_interrupted_run_resumes_and_equals_the_undisturbed_one(measured, checkpoint, texts, tmp_path, monkeypatch):
+    request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
+    real, calls = plan.observe.observe, []
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(plan.observe, "observe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        plan.measure_pair(request, tmp_path, progress=False)
+    assert len(Store(tmp_path).files()) == 3
+    monkeypatch.setattr(plan.observe, "observe", real)
+    plan.measure_pair(request, tmp_path, progress=False)
+    for ours, theirs in zip(Store(tmp_path).files(), Store(measured).files(), strict=True):
+        a, b = (xr.load_dataset(file, engine="h5netcdf").drop_attrs() for file in (ours, theirs))
+        if "noise-floor" not in ours.name:
+            xr.testing.assert_identical(a, b)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"arm": "separator"}, "the arm"), ({"dtype": "bfloat16"}, "the precision"), ({"texts": None}, "the corpus")],
+)
+def test_a_folder_of_other_results_is_refused_and_kept(measured, checkpoint, texts, change, message):
+    before = sorted(file.stat().st_mtime_ns for file in Store(measured).files())
+    request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), **({"texts": texts} | change))
+    with pytest.raises(InputError, match=message):
+        plan.measure_pair(request, measured, progress=False)
+    assert sorted(file.stat().st_mtime_ns for file in Store(measured).files()) == before
+
+
+def test_results_of_another_pair_are_refused(measured, checkpoint, other, texts):
+    with pytest.raises(InputError, match="results of"):
+        plan.measure_pair(plan.Request(pairs.of(str(checkpoint), str(other)), texts=texts), measured, progress=False)
+
+
+def test_pytest_measures_two_folders_once_whatever_the_workers(checkpoint, other, texts, tmp_path):
+    line = [sys.executable, "-m", "pytest", "-m", "claims", "-q", "-n", "2", "-p", "no:cacheprovider"]
+    options = [f"--rope={checkpoint}", f"--drope={other}", f"--texts={texts}", f"--out={tmp_path / 'out'}"]
+    run = subprocess.run([*line, *options], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert "verdicts: " in run.stdout, run.stdout + run.stderr
+    assert run.returncode in (0, 1)
+    stored = {file: file.stat().st_mtime_ns for file in Store(tmp_path / "out").files()}
+    again = subprocess.run([*line, *options], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert again.returncode == run.returncode
+    assert {file: file.stat().st_mtime_ns for file in Store(tmp_path / "out").files()} == stored
+
+
+def test_texts_that_are_too_short_are_one_line_and_status_2(checkpoint, tmp_path):
+    file = tmp_path / "short.jsonl"
+    file.write_text(
+        "".join(json.dumps({"text": f"{text} {i}"}) + "\n" for i, text in enumerate(tiny.documents(16, words=20)))
+    )
+    line = [sys.executable, "-m", "pytest", "-m", "claims", "-q", "-p", "no:cacheprovider", f"--rope={checkpoint}"]
+    options = [f"--drope={checkpoint}", f"--texts={file}", f"--out={tmp_path / 'out'}"]
+    run = subprocess.run([*line, *options], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert run.returncode == 2
+    assert sum("dropeact:" in text for text in (run.stdout + run.stderr).splitlines()) == 1
+
+
+def test_a_missing_checkpoint_is_one_line_and_status_2(checkpoint, tmp_path):
+    line = [sys.executable, "-m", "pytest", "-m", "claims", "-q", "-p", "no:cacheprovider", f"--rope={checkpoint}"]
+    options = [f"--drope={tmp_path / 'nowhere'}", f"--out={tmp_path / 'out'}"]
+    run = subprocess.run([*line, *options], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert run.returncode == 2
+    assert "nowhere" in run.stdout + run.stderr
+
+
+def test_a_dry_run_says_what_it_would_cost(checkpoint, tmp_path):
+    line = [sys.executable, "-m", "dropeact", "measure", f"--rope={checkpoint}", f"--drope={checkpoint}"]
+    run = subprocess.run(
+        [*line, f"--out={tmp_path}", "--dry-run"], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert [text.split()[0] for text in run.stdout.splitlines()] == [
+        "cells",
+        "tokens",
+        "minutes",
+        "memory",
+        "downloads",
+    ]
+    assert not list(tmp_path.rglob("*.nc"))
