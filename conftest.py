@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fixtures.options", "fixtures.verdicts", "fixtures.measured"]
+pytest_plugins = ["fixtures.options", "fixtures.verdicts", "fixtures.measured", "fixtures.baseline"]
 
 HERE = Path(__file__).parent
 

@@ -21,13 +21,15 @@ its store is judged now. A record that moved within its verdict is named but is 
 the last run, decides what is true of a checkpoint.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dropeact.verdicts.movement import Movement, estimates, movement, recorded_movement
 from dropeact.verdicts.records import Record
-from dropeact.verdicts.sides import Difference, Side, baseline, comparable, current, provenance
+from dropeact.verdicts.registry import Claim
+from dropeact.verdicts.sides import Difference, Side, baseline, comparable, current, provenance, texts_of
 
 State = Literal[
     "verdict changed",
@@ -87,8 +89,8 @@ class Comparison:
         return 1 if self.regressed else 0
 
 
-def compare(old: Path, new: Path) -> Comparison:
-    """Compare the results in `new` with the baseline in `old`.
+def compare(old: Path, new: Path, *, claims: Mapping[str, Claim] | None = None) -> Comparison:
+    """Compare the results in `new` with the baseline in `old`, by every registered claim or by `claims`.
 
     Raises
     ------
@@ -96,11 +98,15 @@ def compare(old: Path, new: Path) -> Comparison:
         If one of them holds no results, or they are of different pairs (neither the same pair nor the same RoPE
         checkpoint): exit status 2.
     """
-    before, after = baseline(old), current(new)
+    return compared(baseline(old, claims), current(new, claims))
+
+
+def compared(before: Side, after: Side) -> Comparison:
+    """Compare two runs that are read already."""
     comparable(before, after)
     changes = [changed(key, before, after) for key in dict.fromkeys([*after.records, *before.records])]
     changes.sort(key=lambda change: STATES.index(change.state))
-    return Comparison(old, new, tuple(provenance(before.run, after.run)), tuple(changes))
+    return Comparison(before.directory, after.directory, tuple(provenance(before.run, after.run)), tuple(changes))
 
 
 def changed(key: str, before: Side, after: Side) -> Change:
@@ -132,8 +138,9 @@ def moved_between(key: str, before: Side, after: Side) -> Movement | None:
     old, new = before.evaluated.get(key), after.evaluated[key]
     if old is None or old.outcome is None or new.outcome is None:
         return recorded_movement(before.records[key], after.records[key])
-    alike = [(side.run.get("corpus"), side.run.get("arm"), _ids(key, side)) for side in (before, after)]
-    return movement(old.outcome, new.outcome, new.region, same_texts=alike[0] == alike[1])
+    corpus = new.protocol.split(",")[0]
+    same_texts = texts_of(before, corpus) == texts_of(after, corpus)
+    return movement(old.outcome, new.outcome, new.region, same_texts=same_texts)
 
 
 def remarks(key: str, before: Side, after: Side) -> tuple[str, ...]:
@@ -159,11 +166,6 @@ def missing(record: Record) -> bool:
 def _direction(old: Record, new: Record) -> str:
     worse = RANK.get(new.verdict, 0) < RANK.get(old.verdict, 0)
     return f"{'worse' if worse else 'other'} than the baseline{f': {new.reason}' if new.reason else ''}"
-
-
-def _ids(key: str, side: Side) -> tuple[str, ...]:
-    corpus = side.records[key].protocol.split(",")[0]
-    return side.texts.get(corpus, ())
 
 
 def _texts(key: str, side: Side) -> int:

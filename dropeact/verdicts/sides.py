@@ -11,6 +11,7 @@ from dropeact.store import Store
 from dropeact.verdicts import expected
 from dropeact.verdicts.engine import Evaluated, judged, outcomes
 from dropeact.verdicts.records import Record, from_json
+from dropeact.verdicts.registry import Claim
 
 VERSIONS = ("dropeact", "torch", "transformers", "numpy", "scipy")
 
@@ -26,7 +27,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Side:
-    """One run: where it lies, its run.json, its records, what each was judged from, and the ids of its texts.
+    """One run: where it lies, its run.json, its records and what each was judged from.
 
     `records` are those that count; `today` are those that the same store gives when it is judged now.
     """
@@ -35,28 +36,27 @@ class Side:
     run: Mapping[str, Any]
     records: Mapping[str, Record]
     evaluated: Mapping[str, Evaluated]
-    texts: Mapping[str, tuple[str, ...]]
     today: Mapping[str, Record]
 
 
-def current(directory: Path) -> Side:
-    """A run judged now, from its store."""
+def current(directory: Path, claims: Mapping[str, Claim] | None = None) -> Side:
+    """A run judged now, from its store, by every claim or by `claims`."""
     store = Store(directory)
     run = store.read_run()
     if not store.files():
         raise InputError(f"expected stored results; got none in {directory}; measure first")
-    evaluated = outcomes(directory)
+    evaluated = outcomes(directory, claims=claims)
     records = judged(evaluated, expected.load(run["pair"]["name"]).families)
     by_key = {f"{item.claim.id}[{item.kind}]": item for item in evaluated}
     by_name = {record.key: record for record in records}
-    return Side(directory, run, by_name, by_key, text_ids(store, run), by_name)
+    return Side(directory, run, by_name, by_key, by_name)
 
 
-def baseline(directory: Path) -> Side:
+def baseline(directory: Path, claims: Mapping[str, Claim] | None = None) -> Side:
     """A baseline: the records of its verdicts.json, and its store where there is one; one of the two must be there."""
     file = directory / "verdicts.json"
     if not file.is_file():
-        return current(directory)
+        return current(directory, claims)
     try:
         records, run = from_json(file.read_text("utf-8"))
     except (ValueError, KeyError, TypeError) as error:
@@ -65,20 +65,15 @@ def baseline(directory: Path) -> Side:
         ) from None
     accepted = {record.key: record for record in records}
     if not Store(directory).files():
-        return Side(directory, run, accepted, {}, {}, {})
-    return replace(current(directory), records=accepted)
+        return Side(directory, run, accepted, {}, {})
+    return replace(current(directory, claims), records=accepted)
 
 
-def text_ids(store: Store, run: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The ids of the texts of each corpus that is stored in the run's arm."""
-    ids = {}
-    for corpus in ("passages", "repeated"):
-        try:
-            observed = store.load("rope", corpus, run["arm"], "observations")
-        except FileNotFoundError:
-            continue
-        ids[corpus] = tuple(map(str, observed["text"].values.tolist()))
-    return ids
+def texts_of(side: Side, corpus: str) -> tuple[object, ...]:
+    """What names the texts behind a corpus: the hash over ids and texts, the arm, and the halves that are stored."""
+    arm = side.run.get("arm")
+    halves = {file.stem.rsplit("-", 1)[-1] for file in Store(side.directory).files() if file.match(f"{corpus}-{arm}/*")}
+    return side.run.get("corpus"), arm, frozenset(halves)
 
 
 def comparable(before: Side, after: Side) -> None:
