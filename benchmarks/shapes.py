@@ -135,10 +135,18 @@ def largest_at(claimed: tuple[int, ...]) -> Callable[[Sample], tuple[np.ndarray,
             winner, challenger = (np.take_along_axis(judged, b[:, None, None], 2) for b in best)
             leads.append(winner - judged[:, :, outside])
             challenges.append(challenger - judged[:, :, list(claimed)])
-        support, against = (tails(np.swapaxes(np.concatenate(c, 1), 1, 2))[0] for c in (leads, challenges))
-        return support.max(-1), against.max(-1)
+        return _lead(leads, chosen=len(claimed) > 1), _lead(challenges, chosen=len(outside) > 1)
 
     return fast
+
+
+def _lead(halves: list[np.ndarray], *, chosen: bool) -> np.ndarray:
+    """Largest p of a lead: of all texts together, or twice the smaller of the halves where the leader was chosen."""
+    if chosen:
+        p = np.minimum(1.0, 2 * np.minimum(*(tails(np.swapaxes(half, 1, 2))[0] for half in halves)))
+    else:
+        p = tails(np.swapaxes(np.concatenate(halves, 1), 1, 2))[0]
+    return p.max(-1)
 
 
 def _slow_only(sample: Sample, run: int) -> PValues:
@@ -166,7 +174,7 @@ def scenarios() -> list[Scenario]:
     either = ("support", "contradict")
     far, tie, half = (0.5,) * POSITIONS, (-9.0, 0.0, 0.0, -9.0), at_least(0.0, "r")
     fewer, more = at_most(0.95, "r", scale="ratio"), at_least(0.02, "r")
-    one, two = largest_at((1,)), largest_at((1, 2))
+    one, two, three = largest_at((1,)), largest_at((1, 2)), largest_at((0, 1, 2))
     return [
         Scenario("mean", either, lambda d, r, n: {"x": d((r, n))}, lambda s: tails(s["x"]),
                  lambda s, i: mean(texts(s["x"][i]), unit="x").p_values(half)),
@@ -184,4 +192,5 @@ def scenarios() -> list[Scenario]:
         Scenario("argmax: a tie of two", either, parts(tie), one, _slow_argmax((1,))),
         Scenario("argmax: all tied", either, parts((0.0,) * 4), one, _slow_argmax((1,))),
         Scenario("argmax: two claimed, all tied", either, parts((0.0,) * 4), two, _slow_argmax((1, 2))),
+        Scenario("argmax: all but one claimed, all tied", either, parts((0.0,) * 4), three, _slow_argmax((0, 1, 2))),
     ]  # fmt: skip

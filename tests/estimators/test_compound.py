@@ -83,6 +83,14 @@ def test_argmax_with_nan_is_untestable():
         argmax(values, {"A": [2], "B": [2]}, unit="norm")
 
 
+def test_argmax_tests_each_half_only_where_a_leader_was_chosen():
+    values = layered([1, 5, 2, 3], spread=1.0)
+    found = argmax(values, {"A": [1], "B": [1]}, unit="norm")
+    assert found.rivals_by_half == {}
+    halves = [half.tails(0.0)[0] for half in found.challenge_by_half[0]]
+    assert found.p_values(at_least(0, "r")).contradict == pytest.approx(min(1.0, 2 * min(halves)))
+
+
 def test_argmax_without_one_half_is_untestable():
     values = layered([1, 5, 2, 3])
     with pytest.raises(Untestable, match="half"):
