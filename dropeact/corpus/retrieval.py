@@ -21,6 +21,8 @@ DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
 KEYS = 20
 DIGITS = 5
 NEAR_MISSES = 3
+ERRORS = ("right", "no number", "one digit more or less", "other length", "near miss", "more digits wrong")
+NEAR = 2  # digits that differ in a near miss, at most
 NAMES = ("amber", "silver", "crimson", "hollow", "quiet", "northern", "marble", "copper", "velvet", "ancient")
 THINGS = ("lantern", "garden", "anchor", "compass", "violin", "orchard", "mirror", "falcon", "bridge", "cellar")
 

@@ -21,7 +21,7 @@ from dropeact.probes.interventions import Intervention, intervening
 
 VERSION = 1
 ROWS_AT_ONCE = 25
-ANSWER_TOKENS = 3
+ANSWER_TOKENS = 2  # one for the word, one to see whether the word ends there
 CHECKED = 4  # prompts that the manipulation checks are taken on
 UNPARSED = -1
 NORMALISATION = "log-probability of the whole completion: a sum over its tokens, not divided by their number"

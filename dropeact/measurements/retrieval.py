@@ -16,7 +16,17 @@ import xarray as xr
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS, NEAR_MISSES, Prompt, PromptForm, prompts
+from dropeact.corpus.retrieval import (
+    DEPTHS,
+    ERRORS,
+    FORMS,
+    KEYS,
+    NEAR,
+    NEAR_MISSES,
+    Prompt,
+    PromptForm,
+    prompts,
+)
 from dropeact.measurements.completions import (
     common_length,
     continuation_ids,
@@ -33,8 +43,6 @@ LENGTHS = (256, 512)
 ANSWER_TOKENS = 16
 TOKENS_AT_ONCE = 8192
 CANDIDATES = ("exact", *(f"near-{number}" for number in range(1, NEAR_MISSES + 1)))
-ERRORS = ("right", "no number", "one digit more or less", "other length", "near miss", "more digits wrong")
-NEAR = 2  # a near miss has at most this many wrong digits
 NOT_MEASURED = -1
 MISSING = {"f": np.nan, "i": NOT_MEASURED, "U": ""}
 COMBINED = ("form", "length", "condition")
@@ -58,7 +66,8 @@ def retrieval(
     r"""Ask every prompt of one half, in every form and length, under every condition; NaN where not measured.
 
     `only[condition]` are the lengths of a condition that does not take all; `verified` names the conditions under which
-    candidates are verified (plain form). Dims: text (the item: key and depth), form, length, condition, candidate.
+    candidates are ranked, and verified in the plain form. Dims: text (the item: key and depth), form, length,
+    condition, candidate.
 
     exact: the value stands in the answer as a number (\\b{value}\\b); substring: anywhere in it; error: index into
     `ERRORS` by the first number of the answer, -1 where not measured; answer: the text, up to the end of its first
@@ -71,9 +80,9 @@ def retrieval(
             made = prompts(tokenizer, half=half, form=form, length=length, depths=depths, keys=keys)
             for condition, interventions in conditions.items():
                 if length in (only or {}).get(condition, lengths):
-                    verify = form == "plain" and condition in verified
+                    ranked = condition in verified
                     with intervening(model, *interventions), torch.no_grad():
-                        answered = _answered(model, tokenizer, made, list(first_ids), verify)
+                        answered = _answered(model, tokenizer, made, list(first_ids), ranked=ranked)
                     parts[form, length, condition] = answered
     return _joined(parts).assign_attrs(errors=list(ERRORS))
 
@@ -100,23 +109,23 @@ def _wide(variable: xr.DataArray) -> type:
 
 
 def _answered(
-    model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int], verify: bool
+    model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int], *, ranked: bool
 ) -> xr.Dataset:
     """All prompts of one form and length under the condition that is entered."""
     answers: list[str] = []
-    ranked = np.zeros((len(made), len(CANDIDATES)), np.float32)
-    agreed = np.full_like(ranked, np.nan)
+    scores = np.full((len(made), len(CANDIDATES)), np.nan, np.float32)
+    agreed = np.full_like(scores, np.nan)
     at_once = max(1, TOKENS_AT_ONCE // made[0].length)
     for _, indices in groupby(range(len(made)), lambda index: made[index].needle_depth):
         group = list(indices)
         for start in range(0, len(group), at_once):
             chosen = group[start : start + at_once]
             asking = _Asking(model, tokenizer, [made[index] for index in chosen], first_ids)
-            texts, ranked[chosen] = asking.answers()
+            texts, scores[chosen] = asking.answers(ranked=ranked)
             answers += texts
-            if verify:
+            if ranked and made[0].form == "plain":
                 agreed[chosen] = asking.verifications()
-    return _labelled(made, answers, ranked, agreed)
+    return _labelled(made, answers, scores, agreed)
 
 
 class _Asking:
@@ -140,8 +149,8 @@ class _Asking:
         rows = [self._ids(text(self.prompts[index]))[self.read[index] :] for index in self.order]
         return self.cached.extend(rows)[:, -1]
 
-    def answers(self) -> tuple[list[str], np.ndarray]:
-        """What the model writes, and the log-probability of every candidate (prompt, candidate)."""
+    def answers(self, *, ranked: bool) -> tuple[list[str], np.ndarray]:
+        """What the model writes, and the log-probability of every candidate (prompt, candidate); NaN if not ranked."""
         ends = end_ids(self.model)
 
         def finished(ids: Sequence[int]) -> bool:
@@ -150,9 +159,11 @@ class _Asking:
         with self.cached.branch():
             last = self._then(lambda prompt: prompt.text)
             written = greedy(self.cached, last, steps=ANSWER_TOKENS, finished=finished)
-            ranked = [self._candidate(last, number) for number in range(len(CANDIDATES))]
+            scores = np.full((len(written), len(CANDIDATES)), np.nan, np.float32)
+            for number in range(len(CANDIDATES) if ranked else 0):
+                scores[:, number] = self._candidate(last, number)
         texts = np.array([self.tokenizer.decode([t for t in ids if t not in ends]) for ids in written], dtype=object)
-        return self._in_order(texts).tolist(), self._in_order(np.stack(ranked, 1))
+        return self._in_order(texts).tolist(), self._in_order(scores)
 
     def _candidate(self, last: Tensor, number: int) -> np.ndarray:
         chosen = [self.prompts[index] for index in self.order]
@@ -177,7 +188,7 @@ class _Asking:
         return torch.sigmoid(yes - no).cpu().numpy()
 
 
-def _labelled(made: Sequence[Prompt], answers: Sequence[str], ranked: np.ndarray, agreed: np.ndarray) -> xr.Dataset:
+def _labelled(made: Sequence[Prompt], answers: Sequence[str], scores: np.ndarray, agreed: np.ndarray) -> xr.Dataset:
     values = [prompt.value for prompt in made]
     pairs = list(zip(answers, values, strict=True))
     exact = np.array([is_exact(*pair) for pair in pairs], np.float32)
@@ -188,7 +199,7 @@ def _labelled(made: Sequence[Prompt], answers: Sequence[str], ranked: np.ndarray
             "substring": ("text", contained),
             "error": ("text", np.array([error_class(*pair) for pair in pairs], np.int8)),
             "answer": ("text", np.array(answers, dtype=str)),
-            "candidate_log_probability": (("text", "candidate"), ranked),
+            "candidate_log_probability": (("text", "candidate"), scores),
             "candidate_yes": (("text", "candidate"), agreed),
         },
         coords={

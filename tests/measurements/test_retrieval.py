@@ -6,8 +6,9 @@ import torch
 import xarray as xr
 
 from dropeact.corpus.facts import cities
+from dropeact.corpus.retrieval import ERRORS
 from dropeact.measurements import retrieval as measurement
-from dropeact.measurements.retrieval import ERRORS, error_class, retrieval
+from dropeact.measurements.retrieval import error_class, retrieval
 from dropeact.probes.first_token import DropFirstMlp
 from tests.planted_models import ByteTokenizer, copier, knower, planted
 from tests.tiny_models import llama

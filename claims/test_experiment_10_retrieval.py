@@ -1,0 +1,176 @@
+"""Experiment 10: hidden numbers, how often they are found at which length, and how an answer errs.
+
+Both models get the same prompts: 5 depths x 20 keys at each length, plain and cued. An answer is right where the number
+stands in it as a number of its own. Lengths beyond the training length belong to the set `long`.
+"""
+
+import numpy as np
+import xarray as xr
+
+from dropeact.corpus.retrieval import ERRORS
+from dropeact.estimators import Conjunction, Estimate, NotApplicable, Part, both, difference, mean, ratio
+from dropeact.estimators.accuracy import require_found
+from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, equivalent_share, most, within
+from dropeact.measured import Measured, Model
+from dropeact.verdicts import claim
+
+FOUND = "share of prompts"
+CHANCE = 0.25  # one number and three near misses
+HALF = "at most half of what is found within the training length"
+
+
+def training_length(measured: Measured) -> int:
+    """The length that the pair was trained at."""
+    if measured.pair.training_length is None:
+        raise NotApplicable("the pair names no training length")
+    return measured.pair.training_length
+
+
+def undisturbed(measured: Measured, model: Model) -> xr.Dataset:
+    """Answers of the undisturbed model at the lengths within the training length."""
+    data = model.measurement("retrieval").sel(condition="baseline", drop=True)
+    return data.isel(length=np.flatnonzero(data["length"].values <= training_length(measured)))
+
+
+def found(answers: xr.Dataset) -> xr.DataArray:
+    """Exact match per item, mean of forms and lengths."""
+    return answers["exact"].mean(["form", "length"], skipna=False)
+
+
+def found_beyond(measured: Measured, model: Model) -> xr.DataArray:
+    """Exact match per item, mean of forms and of the lengths beyond the training length."""
+    data = model.measurement("long_retrieval").sel(condition="baseline", drop=True)
+    chosen = data.isel(length=np.flatnonzero(data["length"].values > training_length(measured)))
+    if not chosen.sizes["length"]:
+        raise NotApplicable(f"no length beyond the training length of {training_length(measured)} tokens was measured")
+    return found(chosen)
+
+
+def agreed(measured: Measured, model: Model) -> xr.DataArray:
+    """p(Yes) against p(No) per item, length and candidate, plain form."""
+    return undisturbed(measured, model)["candidate_yes"].sel(form="plain", drop=True)
+
+
+@claim("retrieval-rope-within", region=most(), set="behaviour")
+def retrieval_rope_within(measured: Measured) -> Estimate:
+    """RoPE retrieves most hidden numbers within its training length.
+
+    mean over prompts, both forms and all lengths up to the training length, of exact match
+    """
+    return mean(found(undisturbed(measured, measured.rope)), unit=FOUND)
+
+
+@claim("retrieval-rope-collapses-beyond", region=at_most(0.5, f"collapses: {HALF}", scale="ratio"), set="long")
+def retrieval_rope_collapses_beyond(measured: Measured) -> Estimate:
+    """Beyond its training length RoPE retrieves at most half of what it retrieves within.
+
+    exact match beyond the training length / within it
+    """
+    inside = found(undisturbed(measured, measured.rope))
+    require_found(inside, "rope within the training length")
+    return ratio(found_beyond(measured, measured.rope), inside)
+
+
+@claim("retrieval-drope-beyond", region=most(), set="long")
+def retrieval_drope_beyond(measured: Measured) -> Estimate:
+    """DroPE retrieves most hidden numbers beyond the training length.
+
+    mean over prompts, both forms and all lengths beyond the training length, of exact match
+    """
+    return mean(found_beyond(measured, measured.drope), unit=FOUND)
+
+
+@claim(
+    "gelberg-extends-context",
+    region=at_most(0.5, f"does not keep: {HALF}", scale="ratio"),
+    set="long",
+    note="Retrieval only: the perplexity beyond the training length is not part of this record.",
+)
+def gelberg_extends_context(measured: Measured) -> Conjunction:
+    """Beyond the training length DroPE keeps more than half of its retrieval and RoPE does not.
+
+    per model: exact match beyond the training length / within it
+    """
+    kept = {}
+    for name, model in measured.models.items():
+        beyond, inside = found_beyond(measured, model), found(undisturbed(measured, model))
+        require_found(inside, f"{model.name} within the training length")
+        kept[name] = ratio(beyond, inside)
+    keeps = at_least(0.5, "keeps: more than half of what is found within the training length", scale="ratio", null=0.0)
+    return Conjunction((Part("DroPE", kept["DroPE"], keeps), Part("RoPE", kept["RoPE"])))
+
+
+@claim(
+    "retrieval-truncation-dominates",
+    region=at_least(0.5, "most: more than half of the wrong answers", scale="ratio", null=0.0),
+    set="behaviour",
+    note="The published 45 % also count numbers with a digit too many.",
+)
+def retrieval_truncation_dominates(measured: Measured) -> Conjunction:
+    """Most of DroPE's wrong answers are numbers one digit too short or too long, and few are near misses.
+
+    wrong answers of each class / wrong answers, over forms, and lengths within the training length; near misses (same
+    length, one or two digits wrong) at most a quarter
+    """
+    errors = undisturbed(measured, measured.drope)["error"]
+    wrong = (errors > ERRORS.index("right")).mean(["form", "length"])
+    shares = {
+        name: ratio((errors == ERRORS.index(name)).mean(["form", "length"]), wrong)
+        for name in ("one digit more or less", "near miss")
+    }
+    few = at_most(0.25, "few: at most a quarter of the wrong answers", scale="ratio")
+    return Conjunction(tuple(Part(n, s, few if n == "near miss" else None) for n, s in shares.items()))
+
+
+@claim(
+    "retrieval-prompt-sensitivity",
+    region=at_least(MORE_RATE, "helps: 0.05 more of the prompts answered"),
+    set="behaviour",
+)
+def retrieval_prompt_sensitivity(measured: Measured) -> Conjunction:
+    """Announcing the question in the prompt helps DroPE and makes no difference to RoPE.
+
+    per model: exact match cued - plain; DroPE at least 0.05, RoPE within 0.10 of 0
+    """
+    gains = {}
+    for name, model in measured.models.items():
+        exact = undisturbed(measured, model)["exact"].mean("length", skipna=False)
+        forms = {form: exact.sel(form=form, drop=True) for form in ("plain", "cued")}
+        require_found(max(forms.values(), key=lambda values: float(values.mean())), f"{model.name} in the better form")
+        gains[name] = difference(forms["cued"], forms["plain"], unit=FOUND)
+    return Conjunction((Part("DroPE", gains["DroPE"]), Part("RoPE", gains["RoPE"], equivalent_rate())))
+
+
+@claim(
+    "retrieval-ranking",
+    region=at_least(CHANCE + MORE_RATE, "above chance by 0.05", scale="rate", null=CHANCE),
+    set="behaviour",
+)
+def retrieval_ranking(measured: Measured) -> Conjunction:
+    """By p(Yes), RoPE ranks the exact number above its near misses within the training length; DroPE is at chance.
+
+    per model: mean over prompts and lengths of [p(Yes | exact) is the largest of four, a tie being none]; DroPE within
+    0.10 of 0.25
+    """
+    first = {}
+    for name, model in measured.models.items():
+        yes = agreed(measured, model)
+        exact = yes.sel(candidate="exact", drop=True)
+        near = yes.drop_sel(candidate="exact").max("candidate", skipna=False)
+        first[name] = mean((exact > near).where(near.notnull()).mean("length", skipna=False), unit=FOUND)
+    chance = within(CHANCE - 0.10, CHANCE + 0.10, "at chance: within 0.10 of one in four", scale="rate")
+    return Conjunction((Part("RoPE", first["RoPE"]), Part("DroPE", first["DroPE"], chance)))
+
+
+@claim("retrieval-verification", region=equivalent_share(), set="behaviour")
+def retrieval_verification(measured: Measured) -> Conjunction:
+    """Neither model tells the exact number from a near miss by its p(Yes): the difference is within 0.05.
+
+    per model: mean over prompts and lengths of p(Yes | exact) - mean p(Yes | near miss), p(Yes) against p(No)
+    """
+    told = {}
+    for name, model in measured.models.items():
+        yes = agreed(measured, model).mean("length", skipna=False)
+        exact, near = yes.sel(candidate="exact", drop=True), yes.drop_sel(candidate="exact").mean("candidate")
+        told[name] = difference(exact, near, unit="probability")
+    return both(told)

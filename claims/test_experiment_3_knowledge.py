@@ -1,0 +1,118 @@
+"""Experiment 3: what disrupting massive values takes from stored facts, and what from the context.
+
+A fact is right where the model finds its true completion more probable than a matched false one; a passkey where the
+answer has the number. Every item that was asked is in the denominator. A task counts only where the undisturbed model
+is clear of chance; both models lose equally many dimensions, chosen by their norm on the other half of the passages.
+"""
+
+import xarray as xr
+
+from dropeact.estimators import Estimate, Untestable, difference, mean, ratio, tasks
+from dropeact.estimators.accuracy import average, combined
+from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, higher_rate, lower_rate
+from dropeact.estimators.tasks import Answers
+from dropeact.measured import Measured, Model
+from dropeact.verdicts import claim
+
+ACCURACY = "share of items"
+LOST = "share of the accuracy above chance"
+
+
+def counted(model: Model, names: tuple[str, ...], condition: str) -> dict[str, Answers]:
+    """The tasks that this model performs undisturbed: right or wrong per item, undisturbed and under a condition."""
+    knowledge, retrieval = model.measurement("knowledge"), model.measurement("retrieval")
+    return tasks.counted(knowledge, retrieval, names, condition, name=model.name)
+
+
+def passkeys(model: Model, condition: str) -> Answers:
+    """Exact match per prompt, undisturbed and under a condition."""
+    return tasks.passkeys(model.measurement("retrieval"), condition, name=model.name)
+
+
+def contextual_beyond_parametric(model: Model, condition: str) -> Estimate:
+    """Mean lost share of the contextual tasks minus that of the parametric ones."""
+    contextual, parametric = (
+        average(tasks.lost_shares(counted(model, names, condition))) for names in (tasks.CONTEXTUAL, tasks.PARAMETRIC)
+    )
+    return mean(combined([(1.0, contextual), (-1.0, parametric)]), scale="difference", unit=LOST)
+
+
+@claim(
+    "knowledge-rope-contextual-loss",
+    region=higher_rate(),
+    set="behaviour",
+    note="Dropping unparsed answers of parametric tasks and counting them wrong in contextual ones makes this true of "
+    "anything that harms the format of an answer; here nothing has to be parsed on either side.",
+)
+def knowledge_rope_contextual_loss(measured: Measured) -> Estimate:
+    """In RoPE, disrupting massive values costs contextual tasks more than parametric ones.
+
+    mean over contextual tasks of R minus mean over parametric ones; R = 1 - (accuracy disrupted - chance) / (accuracy
+    undisturbed - chance); contextual: reviews, passkey; parametric: cities, sports
+    """
+    return contextual_beyond_parametric(measured.rope, "massive")
+
+
+@claim("jin-contextual-over-parametric", region=higher_rate(), set="behaviour")
+def jin_contextual_over_parametric(measured: Measured) -> Estimate:
+    """Zeroing massive values costs contextual tasks more than parametric ones, beyond a random control (RoPE model).
+
+    mean over contextual tasks of R minus mean over parametric ones, massive values zeroed, minus the same with as many
+    random dimensions zeroed; R as in knowledge-rope-contextual-loss; Jin et al. replace by the mean
+    """
+    massive, random = (contextual_beyond_parametric(measured.rope, name) for name in ("massive", "random-0"))
+    values = xr.DataArray(massive.numerator - random.numerator, dims="text")
+    return mean(values, scale="difference", unit=LOST)
+
+
+@claim("knowledge-drope-robust", region=lower_rate(), set="behaviour")
+def knowledge_drope_robust(measured: Measured) -> Estimate:
+    """Disruption costs DroPE less contextual accuracy than RoPE.
+
+    mean over contextual tasks of [accuracy undisturbed - disrupted] of DroPE minus the same of RoPE; tasks that both
+    models perform
+    """
+    drope, rope = (counted(model, tasks.CONTEXTUAL, "massive") for model in (measured.drope, measured.rope))
+    if not (common := [task for task in drope if task in rope]):
+        raise Untestable("no contextual task that both models perform")
+    lost = {task: (drope[task][0] - drope[task][1]) - (rope[task][0] - rope[task][1]) for task in common}
+    return mean(average(lost), scale="difference", unit=ACCURACY)
+
+
+@claim(
+    "knowledge-drope-parametric-unharmed",
+    region=at_least(-MORE_RATE, "no lower: less than 0.05 of accuracy lost, the difference that counts as lower"),
+    set="behaviour",
+)
+def knowledge_drope_parametric_unharmed(measured: Measured) -> Estimate:
+    """Disruption does not lower DroPE's parametric accuracy.
+
+    mean over cities and sports of [accuracy disrupted - undisturbed]
+    """
+    performed = counted(measured.drope, tasks.PARAMETRIC, "massive")
+    gained = {task: after - before for task, (before, after) in performed.items()}
+    return mean(average(gained), scale="difference", unit=ACCURACY)
+
+
+@claim(
+    "passkey-rope-collapses",
+    region=at_most(0.5, "collapses: at most half of the undisturbed accuracy", scale="ratio"),
+    set="behaviour",
+)
+def passkey_rope_collapses(measured: Measured) -> Estimate:
+    """RoPE retrieves a passkey at most half as often once its massive values are disrupted.
+
+    exact match disrupted / undisturbed, mean of both prompt forms at the shortest length
+    """
+    before, after = passkeys(measured.rope, "massive")
+    return ratio(after, before)
+
+
+@claim("passkey-drope-unaffected", region=equivalent_rate(), set="behaviour")
+def passkey_drope_unaffected(measured: Measured) -> Estimate:
+    """DroPE retrieves a passkey as often with its massive values disrupted as without, within 0.10.
+
+    exact match disrupted - undisturbed, mean of both prompt forms at the shortest length
+    """
+    before, after = passkeys(measured.drope, "massive")
+    return difference(after, before, unit=ACCURACY)

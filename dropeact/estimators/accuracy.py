@@ -1,0 +1,131 @@
+"""Right and wrong answers -> accuracies with fixed denominators, what an intervention takes of them, and their limits.
+
+The unit is the item. A task counts only where its undisturbed accuracy is clear of chance; every item that was asked
+stays in the denominator, whatever the answer looked like.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.outcomes import Untestable
+
+CHANCE = 0.5
+CLEAR = 2.0  # standard errors above chance
+FOUND = 0.10  # a generation task counts where the lower Wilson bound of exact match reaches this
+STILL_FIRST = 3.0  # a first token this many times larger than the others has kept its norm
+
+
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate over n items.
+
+    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    References
+    ----------
+    Wilson (1927), Probable inference, the law of succession, and statistical inference, J. Am. Stat. Assoc. 22.
+    """
+    z = float(stats.norm.isf(ALPHA))
+    center, half = rate + z * z / (2 * n), z * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return (center - half) / (1 + z * z / n), (center + half) / (1 + z * z / n)
+
+
+def task_items(scores: xr.DataArray, task: str, expected: int) -> xr.DataArray:
+    """The items of one task as float, one number each.
+
+    Raises
+    ------
+    Untestable
+        When not every item of the task is there with a number: a dropped answer would have been a wrong one.
+    """
+    chosen = scores.isel(text=np.flatnonzero(scores["task"].values == task)).astype(float)
+    answered = int(np.isfinite(chosen.values).sum())
+    if chosen.sizes["text"] != expected or answered != expected:
+        raise Untestable(f"{task}: {answered} of {expected} items have a score; the denominator is all of them")
+    return chosen
+
+
+def require_above_chance(correct: xr.DataArray, name: str, *, chance: float = CHANCE) -> None:
+    """Pass where accuracy exceeds chance by two standard errors, sqrt(chance (1 - chance) / n) each.
+
+    Raises
+    ------
+    Untestable
+        Naming the accuracy, where it does not.
+    """
+    n, accuracy = correct.sizes["text"], float(correct.mean())
+    if accuracy < chance + CLEAR * sqrt(chance * (1 - chance) / n):
+        raise Untestable(f"{name}: baseline accuracy {accuracy:.2f} of {n} items is at chance ({chance:g})")
+
+
+def require_found(exact: xr.DataArray, name: str) -> None:
+    """Pass where the lower Wilson bound of the exact-match rate reaches 0.10.
+
+    Raises
+    ------
+    Untestable
+        Naming the rate, where it does not.
+    """
+    n, rate = exact.sizes["text"], float(exact.mean())
+    low = wilson(rate, n)[0]
+    if low < FOUND:
+        raise Untestable(f"{name}: baseline exact match {rate:.2f} of {n} items, lower bound {low:.2f} < {FOUND:g}")
+
+
+def require_removed(checks: xr.Dataset, condition: str, name: str) -> None:
+    """Pass where an intervention took the first token's norm away and the sinks fell, in both halves.
+
+    Raises
+    ------
+    Untestable
+        When the first token is still at least 3 times as large as the others, or the sink rate did not fall.
+    """
+    after, before = (checks.sel(condition=which) for which in (condition, "baseline"))
+    ratio = float(after["first_ratio"].max())
+    if not ratio < STILL_FIRST:
+        raise Untestable(f"{name}: the first token's norm was not removed, it is still {ratio:.1f} times the others'")
+    if not (after["sink_rate"] < before["sink_rate"]).all():
+        raise Untestable(f"{name}: the sink rate did not fall with the first token's norm")
+
+
+def without_unparsed(right: xr.DataArray, answers: xr.DataArray) -> tuple[float, int]:
+    """The study's accuracy and what it rests on: over parsed answers alone (`answers` >= 0), NaN where there is none.
+
+    Printed beside the accuracy over all items, which counts an unparsed answer as wrong; it decides nothing.
+    """
+    parsed = answers.values >= 0
+    return (float(right.values[parsed].mean()) if parsed.any() else float("nan")), int(parsed.sum())
+
+
+def lost_share(before: xr.DataArray, after: xr.DataArray, *, chance: float) -> xr.DataArray:
+    """Share of the accuracy above chance that is lost, as one value per item whose mean it is.
+
+    R = 1 - (mean(after) - chance) / (mean(before) - chance); item i has
+    R - [(a_i - mean(a)) - (1 - R)(b_i - mean(b))] / (mean(b) - chance), the linearised ratio, so that the spread over
+    items gives the standard error of R.
+    """
+    first, second = before.mean(), after.mean()
+    left = (second - chance) / (first - chance)
+    return (1 - left) - ((after - second) - left * (before - first)) / (first - chance)
+
+
+def combined(parts: Sequence[tuple[float, xr.DataArray]]) -> xr.DataArray:
+    """sum_g weight_g mean(values_g) over groups of different items, as one value per item whose mean it is.
+
+    item i of group g: T + weight_g (N / n_g) (v_i - mean(v_g)), N = sum_g n_g: the spread over all items gives the
+    standard error sqrt(sum_g weight_g^2 s_g^2 / n_g) of independent groups.
+    """
+    total = sum(weight * float(values.mean()) for weight, values in parts)
+    size = sum(values.sizes["text"] for _, values in parts)
+    centred = [weight * size / values.sizes["text"] * (values - values.mean()) for weight, values in parts]
+    bare = [values.reset_coords(drop=True).assign_coords(text=values["text"].values) for values in centred]
+    return xr.concat(bare, "text", coords="minimal", compat="override") + total
+
+
+def average(groups: Mapping[str, xr.DataArray]) -> xr.DataArray:
+    """The mean over groups of each group's mean, as one value per item."""
+    return combined([(1 / len(groups), values) for values in groups.values()])

@@ -1,0 +1,81 @@
+"""Stored answers of one model -> right or wrong per item of every task that the undisturbed model performs."""
+
+from collections.abc import Mapping, Sequence
+
+import xarray as xr
+
+from dropeact.corpus import facts
+from dropeact.estimators.accuracy import CHANCE, lost_share, require_above_chance, require_found, task_items
+from dropeact.estimators.outcomes import Untestable
+
+PASSKEY = "passkey"
+PARAMETRIC: tuple[str, ...] = facts.PARAMETRIC
+CONTEXTUAL: tuple[str, ...] = (*facts.CONTEXTUAL, PASSKEY)
+TASKS = (*PARAMETRIC, *CONTEXTUAL)
+SIZES = {task: sum(item.task == task for item in facts.facts()) for task in facts.TASKS}
+
+Answers = tuple[xr.DataArray, xr.DataArray]
+
+
+def chance(task: str) -> float:
+    """The accuracy of a model that knows nothing: one half between two completions, 0 for a number of five digits."""
+    return 0.0 if task == PASSKEY else CHANCE
+
+
+def answers(knowledge: xr.Dataset, task: str, condition: str, *, name: str, score: str = "correct") -> Answers:
+    """Right (1) or wrong (0) per item of a task, undisturbed and under a condition.
+
+    Raises
+    ------
+    Untestable
+        When an item is missing, or the undisturbed accuracy is not clear of chance.
+    """
+    scores = (knowledge[score].sel(condition=which, drop=True) for which in ("baseline", condition))
+    before, after = (task_items(values, task, SIZES[task]) for values in scores)
+    require_above_chance(before, f"{name} {task}")
+    return before, after
+
+
+def passkeys(retrieval: xr.Dataset, condition: str, *, name: str) -> Answers:
+    """Exact match per prompt, mean of both forms at the shortest length, undisturbed and under a condition.
+
+    Raises
+    ------
+    Untestable
+        When the undisturbed model does not find enough numbers.
+    """
+    exact = retrieval["exact"].sel(length=retrieval["length"].values.min(), drop=True).mean("form", skipna=False)
+    before, after = (exact.sel(condition=which, drop=True) for which in ("baseline", condition))
+    require_found(before, f"{name} {PASSKEY}")
+    return before, after
+
+
+def counted(
+    knowledge: xr.Dataset, retrieval: xr.Dataset, tasks: Sequence[str], condition: str, *, name: str
+) -> dict[str, Answers]:
+    """The answers of those tasks that count.
+
+    Raises
+    ------
+    Untestable
+        When none does, with the accuracy of each.
+    """
+    found, failed = {}, []
+    for task in tasks:
+        try:
+            by_prompt = task == PASSKEY
+            found[task] = (
+                passkeys(retrieval, condition, name=name)
+                if by_prompt
+                else answers(knowledge, task, condition, name=name)
+            )
+        except Untestable as reason:
+            failed.append(str(reason))
+    if not found:
+        raise Untestable("; ".join(failed))
+    return found
+
+
+def lost_shares(tasks: Mapping[str, Answers]) -> dict[str, xr.DataArray]:
+    """Per task, the share of the accuracy above chance that the condition takes, one value per item."""
+    return {task: lost_share(before, after, chance=chance(task)) for task, (before, after) in tasks.items()}

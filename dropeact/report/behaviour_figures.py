@@ -1,0 +1,148 @@
+"""Figures of what the models answer: accuracy by condition, retrieval by length and depth, kinds of errors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from dropeact.corpus.retrieval import ERRORS, FORMS
+from dropeact.estimators import tasks
+from dropeact.estimators.accuracy import wilson
+from dropeact.measured import Measured, MissingMeasurement, Model
+from dropeact.report.words import NAMES
+
+CONDITIONS = {
+    "baseline": "undisturbed",
+    "massive": "massive",
+    "random-0": "random",
+    "first-mlp": "first MLP",
+    "combined": "both",
+}
+COLOURS = {"rope": "#0072B2", "dropped": "#999999", "drope": "#D55E00"}
+MARKERS = {"plain": "o", "cued": "s"}
+GREYS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
+
+
+def measured_models(measured: Measured, name: str) -> list[tuple[Model, xr.Dataset]]:
+    """Every column that has this measurement, in the order in which it is drawn."""
+    found = []
+    for model in (measured.rope, measured.dropped, measured.drope):
+        try:
+            found.append((model, model.measurement(name)))
+        except MissingMeasurement:
+            continue
+    return found
+
+
+def with_interval(scores: xr.DataArray) -> tuple[float, float, float]:
+    """Rate over items, and how far Wilson's interval reaches below and above it."""
+    rate = float(scores.mean())
+    low, high = wilson(rate, scores.sizes["text"])
+    return rate, max(0.0, rate - low), max(0.0, high - rate)
+
+
+def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
+    """Accuracy of every task by condition; the dotted line is chance, a cross what dropping unparsed answers gives."""
+    for axes, task in zip(panels, tasks.PARAMETRIC + tasks.CONTEXTUAL[:1], strict=True):
+        for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
+            chosen = data.isel(text=np.flatnonzero(data["task"].values == task))
+            shown = [name for name in CONDITIONS if name in data["condition"].values]
+            x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
+            drawn = np.array([with_interval(chosen["correct"].sel(condition=name)) for name in shown])
+            axes.bar(x, drawn[:, 0], 0.24, yerr=drawn[:, 1:].T, color=COLOURS[model.name], label=NAMES[model.name])
+        axes.axhline(tasks.chance(task), color="black", lw=0.6, linestyle=":")
+        axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()), rotation=30, ha="right")
+        axes.set(title=task.capitalize(), ylim=(0, 1.02), ylabel="share of items right" if task == "cities" else "")
+    panels[0].legend(frameon=False, fontsize=7)
+
+
+def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
+    """Yes/no accuracy with unparsed answers wrong (bar) and dropped (cross), all tasks together."""
+    for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
+        shown = [name for name in CONDITIONS if name in data["condition"].values]
+        x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
+        right = data["answer_correct"].sel(condition=shown).astype(float)
+        parsed = right.where(data["answer"].sel(condition=shown) >= 0)
+        panels[0].bar(x, right.mean("text"), 0.24, color=COLOURS[model.name], label=NAMES[model.name])
+        panels[0].plot(x, parsed.mean("text"), "x", color="black", markersize=4)
+    panels[0].axhline(0.5, color="black", lw=0.6, linestyle=":")
+    panels[0].set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()))
+    panels[0].set(ylim=(0, 1.02), ylabel="share of yes/no answers right")
+    panels[0].legend(frameon=False, fontsize=7)
+
+
+def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
+    """Numbers found, by length (left) and by the depth of the needle at the longest length (right)."""
+    for model, data in measured_models(measured, "retrieval"):
+        exact = data["exact"].sel(condition="baseline")
+        for form in (form for form in FORMS if form in exact["form"].values):
+            style = {"color": COLOURS[model.name], "marker": MARKERS[form], "lw": 1, "capsize": 2}
+            asked = exact.sel(form=form).dropna("length", how="any")
+            drawn = np.array([with_interval(asked.sel(length=length)) for length in asked["length"].values])
+            label = f"{NAMES[model.name]}, {form}"
+            panels[0].errorbar(asked["length"], drawn[:, 0], yerr=drawn[:, 1:].T, label=label, **style)
+            deepest = asked.isel(length=-1).groupby("needle_depth").mean()
+            panels[1].plot(deepest["needle_depth"], deepest, color=style["color"], marker=style["marker"], lw=1)
+    panels[0].set_xscale("log", base=2)
+    panels[0].set(xlabel="tokens", ylabel="share of numbers found", ylim=(-0.02, 1.02), title="by length")
+    panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title="by depth, longest length")
+    panels[0].legend(frameon=False, fontsize=6)
+
+
+def paint_errors(panels: Sequence[Axes], measured: Measured) -> None:
+    """Shares of all answers that err in each way, undisturbed, over forms and lengths."""
+    models = measured_models(measured, "retrieval")
+    for row, (_, data) in enumerate(models):
+        codes = data["error"].sel(condition="baseline").values
+        codes, left = codes[codes >= 0], 0.0
+        for kind, colour in zip(range(1, len(ERRORS)), GREYS, strict=True):
+            share = float((codes == kind).mean())
+            panels[0].barh(row, share, left=left, color=colour, label=ERRORS[kind] if row == 0 else None)
+            left += share
+    panels[0].set_yticks(range(len(models)), [NAMES[model.name] for model, _ in models])
+    panels[0].set(xlabel="share of answers", xlim=(0, 1))
+    panels[0].legend(frameon=False, fontsize=7)
+
+
+FIGURES = (
+    (
+        "knowledge",
+        "3",
+        "Accuracy by task and condition",
+        "Share of items whose true completion is more probable than the false one, with Wilson intervals; the dotted "
+        "line is chance.",
+        paint_accuracy,
+        3,
+    ),
+    (
+        "parsing",
+        "3",
+        "Yes/no answers, unparsed ones wrong or dropped",
+        "Bars count an answer that is neither yes nor no as wrong; crosses drop it from the denominator.",
+        paint_parsing,
+        1,
+    ),
+    (
+        "retrieval",
+        "10",
+        "Hidden numbers found",
+        "Exact match, undisturbed, with Wilson intervals; the same prompts for every model.",
+        paint_retrieval,
+        2,
+    ),
+    (
+        "retrieval-errors",
+        "10",
+        "How wrong answers err",
+        "What is missing to 1 are right answers; a near miss has the right length and one or two wrong digits.",
+        paint_errors,
+        1,
+    ),
+)
+
+
+def applicable(measured: Measured) -> tuple:
+    """The entries of `FIGURES` whose measurement is stored."""
+    stored = {name: bool(measured_models(measured, name)) for name in ("knowledge", "retrieval")}
+    return tuple(entry for entry in FIGURES if stored["knowledge" if entry[1] == "3" else "retrieval"])

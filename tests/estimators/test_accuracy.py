@@ -1,0 +1,131 @@
+"""Accuracies, their limits and what an intervention takes of them, against hand counts and theory."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from dropeact.estimators import Untestable, mean, tasks
+from dropeact.estimators.accuracy import (
+    average,
+    combined,
+    lost_share,
+    require_above_chance,
+    require_found,
+    require_removed,
+    task_items,
+    wilson,
+    without_unparsed,
+)
+
+
+def items(values, name="item"):
+    return xr.DataArray(
+        np.asarray(values, float), dims="text", coords={"text": [f"{name}-{i}" for i in range(len(values))]}
+    )
+
+
+def right(share, n=100, name="item"):
+    return items([1.0] * round(share * n) + [0.0] * (n - round(share * n)), name)
+
+
+def test_wilson_against_paper():
+    # Brown, Cai and DasGupta (2001): 0 of 10 gives 0 .. 0.278; 12 of 20, as the study printed, 0.387 .. 0.781
+    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(0.6, 20) == pytest.approx((0.3866, 0.7812), abs=1e-4)
+
+
+def test_a_baseline_at_chance_is_untestable_and_names_its_accuracy():
+    require_above_chance(right(0.60), "cities")
+    with pytest.raises(Untestable, match=r"cities: baseline accuracy 0.59 of 100 items is at chance"):
+        require_above_chance(right(0.59), "cities")
+    with pytest.raises(Untestable, match=r"accuracy 0.30"):
+        require_above_chance(right(0.30), "cities")
+
+
+def test_a_baseline_that_finds_too_little_is_untestable_and_names_its_rate():
+    require_found(right(0.16), "passkey")
+    with pytest.raises(Untestable, match=r"exact match 0.15 of 100 items, lower bound 0.09 < 0.1"):
+        require_found(right(0.15), "passkey")
+    with pytest.raises(Untestable, match=r"exact match 0.00"):
+        require_found(right(0.0), "passkey")
+
+
+@pytest.mark.parametrize("broken", ["dropped", "nan"])
+def test_a_wrong_denominator_is_caught(broken):
+    scores = right(0.9).assign_coords(task=("text", ["cities"] * 100))
+    assert task_items(scores, "cities", 100).sizes["text"] == 100
+    scores = scores.isel(text=slice(0, 92)) if broken == "dropped" else scores.where(scores["text"] != "item-3")
+    with pytest.raises(Untestable, match=r"cities: 9\d of 100 items have a score"):
+        task_items(scores, "cities", 100)
+
+
+def test_dropping_unparsed_answers_flatters_against_hand_count():
+    answers, correct = items([1, 1, 0, -1, -1, -1, -1, -1]), items([1, 1, 0, 0, 0, 0, 0, 0])
+    assert without_unparsed(correct, answers) == (pytest.approx(2 / 3), 3)
+    assert float(correct.mean()) == 0.25
+    assert np.isnan(without_unparsed(correct, items([-1] * 8))[0])
+
+
+def test_lost_share_against_hand_count():
+    before, after = right(0.9), right(0.6)
+    share = lost_share(before, after, chance=0.5)
+    assert float(share.mean()) == pytest.approx(0.3 / 0.4)
+    assert float(lost_share(before, before, chance=0.5).std()) == pytest.approx(0.0, abs=1e-12)
+    assert float(lost_share(before, right(0.0), chance=0.0).mean()) == pytest.approx(1.0)
+
+
+def test_lost_share_has_the_spread_of_a_resampled_ratio():
+    rng = np.random.default_rng(0)
+    before = (rng.random(400) < 0.85).astype(float)
+    after = np.where(rng.random(400) < 0.5, before, rng.random(400) < 0.5)
+    share = lost_share(items(before), items(after), chance=0.5)
+    drawn = rng.integers(0, 400, (4000, 400))
+    ratios = 1 - (after[drawn].mean(1) - 0.5) / (before[drawn].mean(1) - 0.5)
+    assert float(share.std(ddof=1)) / 20 == pytest.approx(ratios.std(), rel=0.1)
+
+
+def test_combined_groups_have_the_mean_and_error_of_independent_groups_against_theory():
+    rng = np.random.default_rng(1)
+    one, other = items(rng.normal(2, 1, 50), "one"), items(rng.normal(0.5, 3, 200), "other")
+    pooled = combined([(1.0, one), (-1.0, other)])
+    assert pooled.sizes["text"] == len(set(pooled["text"].values.tolist())) == 250
+    assert float(pooled.mean()) == pytest.approx(float(one.mean() - other.mean()))
+    error = np.sqrt(float(one.var(ddof=1)) / 50 + float(other.var(ddof=1)) / 200)
+    assert float(pooled.std(ddof=1)) / np.sqrt(250) == pytest.approx(error, rel=0.02)
+
+
+def test_an_average_weighs_tasks_and_not_items():
+    values = average({"large": right(1.0, 200, "l"), "small": right(0.0, 20, "s")})
+    assert mean(values, unit="share").value == pytest.approx(0.5)
+
+
+def checks(ratio, sinks):
+    return xr.Dataset(
+        {
+            "first_ratio": (("selected_on", "condition"), [[150.0, ratio]] * 2),
+            "sink_rate": (("selected_on", "condition"), [[0.9, sinks]] * 2),
+        },
+        coords={"condition": ["baseline", "first-mlp"], "selected_on": ["A", "B"]},
+    )
+
+
+def test_an_intervention_that_removed_nothing_is_untestable():
+    require_removed(checks(1.4, 0.1), "first-mlp", "rope")
+    with pytest.raises(Untestable, match=r"still 60.0 times"):
+        require_removed(checks(60.0, 0.1), "first-mlp", "rope")
+    with pytest.raises(Untestable, match="sink rate did not fall"):
+        require_removed(checks(1.4, 0.9), "first-mlp", "rope")
+
+
+def test_a_model_that_performs_no_task_is_untestable_with_every_accuracy():
+    names = [(task, i) for task in tasks.SIZES for i in range(tasks.SIZES[task])]
+    knowledge = xr.Dataset(
+        {"correct": (("text", "condition"), np.tile(np.arange(len(names))[:, None] % 2, (1, 2)))},
+        coords={
+            "text": [f"{task}-{i}" for task, i in names],
+            "task": ("text", [task for task, _ in names]),
+            "condition": ["baseline", "massive"],
+        },
+    )
+    with pytest.raises(Untestable, match=r"rope cities: .*0.50 of 200.*; rope sports: .*0.50 of 100"):
+        tasks.counted(knowledge, xr.Dataset(), tasks.PARAMETRIC, "massive", name="rope")

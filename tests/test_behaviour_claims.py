@@ -1,0 +1,158 @@
+"""Claims about answers, judged on planted answers: what is planted is what comes out."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from dropeact.axes import COLUMNS, HALVES
+from dropeact.corpus.facts import facts
+from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS
+from dropeact.measured import natural
+from dropeact.pairs import Pair
+from dropeact.report.behaviour_figures import FIGURES, applicable
+from dropeact.report.figures import _drawn
+from dropeact.store import Cell, Store
+from dropeact.verdicts.engine import judge
+from dropeact.verdicts.registry import load_claims
+from tests.synthetic_results import PAIR, results, run_record
+
+CONDITIONS = ("baseline", "massive", "first-mlp", "combined", "random-0")
+PLANTED = {
+    "rope": {
+        "cities": {"baseline": 0.95, "massive": 0.90, "first-mlp": 0.5, "random-0": 0.94},
+        "sports": {"baseline": 0.85, "massive": 0.80, "first-mlp": 0.5, "random-0": 0.85},
+        "reviews": {"baseline": 0.90, "massive": 0.55, "first-mlp": 0.48, "random-0": 0.90},
+        "passkey": {"baseline": 0.98, "massive": 0.02, "first-mlp": 0.0, "random-0": 0.98},
+    },
+    "drope": {
+        "cities": {"baseline": 0.90, "massive": 0.90, "first-mlp": 0.90},
+        "sports": {"baseline": 0.80, "massive": 0.80, "first-mlp": 0.80},
+        "reviews": {"baseline": 0.85, "massive": 0.83, "first-mlp": 0.85},
+        "passkey": {"baseline": 0.60, "massive": 0.60, "first-mlp": 0.60},
+    },
+}
+
+
+def share(rates, condition, n):
+    """Exactly the planted share of n items right: the same items first, so that conditions are paired."""
+    return (np.arange(n) < round(rates.get(condition, rates["baseline"]) * n)).astype(float)
+
+
+def knowledge(column, half):
+    chosen = [item for item in facts() if item.half == half]
+    correct = np.zeros((len(chosen), len(CONDITIONS)), np.int8)
+    for task, rates in PLANTED[column].items():
+        places = [i for i, item in enumerate(chosen) if item.task == task]
+        for j, condition in enumerate(CONDITIONS):
+            correct[places, j] = share(rates, condition, len(places))
+    removed = [150.0, 150.0, 1.4, 1.4, 150.0]
+    return xr.Dataset(
+        {
+            "correct": (("text", "condition"), correct),
+            "answer_correct": (("text", "condition"), correct),
+            "answer": (("text", "condition"), np.where(correct, 1, -1).astype(np.int8)),
+            "first_ratio": (("selected_on", "condition"), [removed]),
+            "sink_rate": (("selected_on", "condition"), [[0.9, 0.9, 0.1, 0.1, 0.9]]),
+        },
+        coords={
+            "text": np.array([item.id for item in chosen]),
+            "half": ("text", np.array([half] * len(chosen))),
+            "task": ("text", np.array([item.task for item in chosen])),
+            "condition": list(CONDITIONS),
+            "selected_on": np.array([half]),
+        },
+    )
+
+
+def retrieval(column, half):
+    n = len(DEPTHS) * KEYS // 2
+    exact = np.zeros((n, 2, 2, len(CONDITIONS)), np.float32)
+    for j, condition in enumerate(CONDITIONS):
+        exact[..., j] = share(PLANTED[column]["passkey"], condition, n)[:, None, None]
+    error = np.where(exact == 1, 0, np.where(np.arange(n)[:, None, None, None] % 10 == 9, 4, 2)).astype(np.int8)
+    yes = np.full((n, 2, 2, len(CONDITIONS), 4), 0.5)
+    yes[..., 1] = 0.51
+    for length, remainder in enumerate((0, 2)):  # in one of four prompts the exact number has the largest p(Yes)
+        yes[np.arange(n) % 4 == remainder, :, length, :, 0] = 0.52
+    if column == "rope":
+        yes[..., 0] = 0.52
+    names = [f"key-{half}-{i}" for i in range(n)]
+    dims = ("text", "form", "length", "condition")
+    return xr.Dataset(
+        {"exact": (dims, exact), "error": (dims, error), "candidate_yes": ((*dims, "candidate"), yes)},
+        coords={
+            "text": np.array(names),
+            "half": ("text", np.array([half] * n)),
+            "needle_depth": ("text", np.repeat(DEPTHS, n // len(DEPTHS))),
+            "form": np.array(FORMS),
+            "length": np.array([256, 512]),
+            "condition": list(CONDITIONS),
+            "candidate": np.array(["exact", "near-1", "near-2", "near-3"]),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    folder = results(tmp_path_factory.mktemp("behaviour"))
+    pair = Pair(**{**PAIR.as_dict(), "limits": (), "training_length": 2048})
+    store = Store(folder)
+    for half in HALVES:
+        for column in COLUMNS:
+            if column in PLANTED:
+                store.save(Cell(column, "passages", "first", half, "knowledge"), knowledge(column, half), {})
+                store.save(Cell(column, "passages", "first", half, "retrieval"), retrieval(column, half), {})
+    store.write_run(run_record(pair, 32) | {"sets": ["core", "behaviour"]})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(planted):
+    chosen = {name: claim for name, claim in load_claims().items() if claim.set in ("behaviour", "long")}
+    return {record.id: record for record in judge(planted, claims=chosen)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "knowledge-rope-contextual-loss",
+        "knowledge-drope-robust",
+        "knowledge-drope-parametric-unharmed",
+        "jin-contextual-over-parametric",
+        "passkey-rope-collapses",
+        "passkey-drope-unaffected",
+        "bos-mlp-accuracy-rope",
+        "bos-mlp-accuracy-drope",
+        "retrieval-rope-within",
+        "retrieval-truncation-dominates",
+        "retrieval-ranking",
+        "retrieval-verification",
+    ],
+)
+def test_a_planted_effect_is_supported(records, name):
+    assert records[name].verdict == "supported", records[name]
+
+
+def test_a_planted_absence_is_contradicted(records):
+    assert records["qk-disruption-passkey-both"].verdict == "contradicted"
+    assert records["retrieval-prompt-sensitivity"].verdict == "contradicted"
+
+
+def test_lengths_beyond_training_that_were_not_asked_for_are_not_measured(records):
+    for name in ("retrieval-rope-collapses-beyond", "retrieval-drope-beyond", "gelberg-extends-context"):
+        assert records[name].verdict == "not measured"
+
+
+def test_lost_share_of_planted_tasks_against_hand_count(records):
+    contextual = ((0.90 - 0.55) / 0.40 + (0.98 - 0.02) / 0.98) / 2
+    parametric = ((0.95 - 0.90) / 0.45 + (0.85 - 0.80) / 0.35) / 2
+    # 25 reviews a half: 0.55 of 50 and 0.9 of 50 are whole numbers of items, and so are the others
+    assert records["knowledge-rope-contextual-loss"].estimate == pytest.approx(contextual - parametric, abs=0.02)
+
+
+def test_every_figure_is_drawn_from_planted_answers_and_none_without_them(planted, tmp_path):
+    measured = natural(Store(planted), PAIR)
+    drawn = [_drawn(measured, tmp_path, *entry) for entry in applicable(measured)]
+    assert len(drawn) == len(FIGURES)
+    assert all(figure.path.read_text().startswith("<?xml") for figure in drawn)
+    assert applicable(natural(Store(results(tmp_path / "core", texts=32)), PAIR)) == ()
