@@ -96,7 +96,7 @@ class Measuring:
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """Natural passages; the study's repeated sentences where its figures are judged, or observations are asked for."""
+        """Natural passages, and repeated sentences where the study's figures are judged or observations asked for."""
         repeated = self.request.pair.published or "observe" in self.request.chosen_sets
         return ("passages", "repeated") if repeated else ("passages",)
 
