@@ -104,6 +104,7 @@ def paint_counts(panels: Sequence[Axes], measured: Measured) -> None:
             counts = model.counts(tensor)
             band(axes, counts["layer"].values, counts, model)
         axes.set(title=tensor.capitalize(), xlabel="layer", ylabel="massive values" if tensor == "query" else "")
+        axes.set_ylim(bottom=0)
         mark_write(axes, measured)
     panels[0].legend(frameon=False)
 
