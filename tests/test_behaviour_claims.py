@@ -7,10 +7,8 @@ import xarray as xr
 from dropeact.axes import COLUMNS, HALVES
 from dropeact.corpus.facts import facts
 from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS
-from dropeact.measured import natural
 from dropeact.pairs import Pair
-from dropeact.report.behaviour_figures import FIGURES, applicable
-from dropeact.report.figures import _drawn
+from dropeact.report.behaviour_figures import draw
 from dropeact.store import Cell, Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims
@@ -151,8 +149,8 @@ def test_lost_share_of_planted_tasks_against_hand_count(records):
 
 
 def test_every_figure_is_drawn_from_planted_answers_and_none_without_them(planted, tmp_path):
-    measured = natural(Store(planted), PAIR)
-    drawn = [_drawn(measured, tmp_path, *entry) for entry in applicable(measured)]
-    assert len(drawn) == len(FIGURES)
-    assert all(figure.path.read_text().startswith("<?xml") for figure in drawn)
-    assert applicable(natural(Store(results(tmp_path / "core", texts=32)), PAIR)) == ()
+    figures = draw(Store(planted), Store(planted).read_run(), tmp_path)
+    assert [figure.path.stem for figure in figures] == ["knowledge", "parsing", "retrieval", "retrieval-errors"]
+    assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
+    core = Store(results(tmp_path / "core"))
+    assert draw(core, core.read_run(), tmp_path) == []

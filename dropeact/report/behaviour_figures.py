@@ -1,16 +1,21 @@
 """Figures of what the models answer: accuracy by condition, retrieval by length and depth, kinds of errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from dropeact import pairs
 from dropeact.corpus.retrieval import ERRORS, FORMS
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
-from dropeact.measured import Measured, MissingMeasurement, Model
+from dropeact.measured import Measured, MissingMeasurement, Model, natural
+from dropeact.report.figures import COLOURS, Drawing, Figure
 from dropeact.report.words import NAMES
+from dropeact.store import Store
 
 CONDITIONS = {
     "baseline": "undisturbed",
@@ -19,7 +24,6 @@ CONDITIONS = {
     "first-mlp": "first MLP",
     "combined": "both",
 }
-COLOURS = {"rope": "#0072B2", "dropped": "#999999", "drope": "#D55E00"}
 MARKERS = {"plain": "o", "cued": "s"}
 GREYS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
 
@@ -105,44 +109,51 @@ def paint_errors(panels: Sequence[Axes], measured: Measured) -> None:
     panels[0].legend(frameon=False, fontsize=7)
 
 
-FIGURES = (
-    (
-        "knowledge",
-        "3",
-        "Accuracy by task and condition",
-        "Share of items whose true completion is more probable than the false one, with Wilson intervals; the dotted "
-        "line is chance.",
-        paint_accuracy,
-        3,
+DRAWINGS = {
+    "knowledge": (
+        Drawing(
+            "knowledge",
+            "3",
+            "Accuracy by task and condition",
+            "Share of items whose true completion is more probable than the false one, with Wilson intervals; the "
+            "dotted line is chance.",
+            paint_accuracy,
+            3,
+        ),
+        Drawing(
+            "parsing",
+            "3",
+            "Yes/no answers, unparsed ones wrong or dropped",
+            "Bars count an answer that is neither yes nor no as wrong; crosses drop it from the denominator.",
+            paint_parsing,
+        ),
     ),
-    (
-        "parsing",
-        "3",
-        "Yes/no answers, unparsed ones wrong or dropped",
-        "Bars count an answer that is neither yes nor no as wrong; crosses drop it from the denominator.",
-        paint_parsing,
-        1,
+    "retrieval": (
+        Drawing(
+            "retrieval",
+            "10",
+            "Hidden numbers found",
+            "Exact match, undisturbed, with Wilson intervals; the same prompts for every model.",
+            paint_retrieval,
+            2,
+        ),
+        Drawing(
+            "retrieval-errors",
+            "10",
+            "How wrong answers err",
+            "What is missing to 1 are right answers; a near miss has the right length and one or two wrong digits.",
+            paint_errors,
+        ),
     ),
-    (
-        "retrieval",
-        "10",
-        "Hidden numbers found",
-        "Exact match, undisturbed, with Wilson intervals; the same prompts for every model.",
-        paint_retrieval,
-        2,
-    ),
-    (
-        "retrieval-errors",
-        "10",
-        "How wrong answers err",
-        "What is missing to 1 are right answers; a near miss has the right length and one or two wrong digits.",
-        paint_errors,
-        1,
-    ),
-)
+}
 
 
-def applicable(measured: Measured) -> tuple:
-    """The entries of `FIGURES` whose measurement is stored."""
-    stored = {name: bool(measured_models(measured, name)) for name in ("knowledge", "retrieval")}
-    return tuple(entry for entry in FIGURES if stored["knowledge" if entry[1] == "3" else "retrieval"])
+def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
+    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
+    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
+    return [
+        drawing.drawn(measured, folder, replace=replace)
+        for name, drawings in DRAWINGS.items()
+        if measured_models(measured, name)
+        for drawing in drawings
+    ]
