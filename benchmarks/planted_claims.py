@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import optimize
 
 from dropeact.axes import HALVES
 from dropeact.estimators import Argmax, Conjunction, Estimate, PValues, Region
@@ -37,7 +38,7 @@ PRESETS: tuple[dict[str, Any], ...] = (
 )
 SCALES = (0.02, 0.2, 0.5, 0.9, 1.1, 2.0, 5.0, 50.0)
 SHIFTS = (-5.0, -0.5, -0.1, -0.02, 0.02, 0.1, 0.5, 5.0)
-TURNS = 34
+TURNS = 50
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def on_bound(entry: Entry, *, texts: int, search: int = 128) -> tuple[World, str
             at = partial(_depth, entry, world, knob)
             if at(amounts[0]) * at(amounts[1]) > 0:
                 continue
-            amount = _root(at, *amounts)
+            amount = float(optimize.brentq(at, *amounts, xtol=1e-12, maxiter=TURNS, disp=False))  # pyright: ignore[reportArgumentType] - brentq is annotated as possibly returning a result object
             if abs(at(amount)) < 2e-4 * max(1.0, abs(start)):
                 return world.turned(knob, amount), f"{knob} by {amount:.4g}"
     return None
@@ -239,14 +240,6 @@ def _bracket(entry: Entry, world: World, knob: Knob, start: float) -> tuple[floa
             other = min(nearer, key=lambda a: abs(a - amount))
             return min(amount, other), max(amount, other)
     return None
-
-
-def _root(at: Callable[[float], float], low: float, high: float) -> float:
-    first = at(low)
-    for _ in range(TURNS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if at(middle) * first > 0 else (low, middle)
-    return (low + high) / 2
 
 
 def p_of(entry: Entry, world: World, n: int, runs: int) -> list[PValues]:
