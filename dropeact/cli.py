@@ -21,7 +21,7 @@ RopeOption = Annotated[str | None, typer.Option("--rope", help="RoPE checkpoint:
 DropeOption = Annotated[str | None, typer.Option("--drope", help="DroPE checkpoint: hub id, local folder, GGUF file.")]
 TextsOption = Annotated[str | None, typer.Option("--texts", help="Your own corpus: JSONL or text.")]
 ArmOption = Annotated[str | None, typer.Option("--arm", help="first, bos or separator.")]
-OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, long, or all.")]
+OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, or all.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cuda, cuda:0, mps or cpu.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
 
@@ -81,18 +81,42 @@ def verify(context: typer.Context) -> None:
 
 @app.command()
 def report(
-    directory: Annotated[Path, typer.Argument(help="A folder of stored results.")],
+    directories: Annotated[list[Path], typer.Argument(help="A folder of stored results; several give one table.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write (default: FINDINGS.md).")
     ] = None,
+    html: Annotated[bool, typer.Option("--html", help="One self-contained HTML file.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="The HTML file, opened in the browser.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Print a Markdown summary for CI.")] = False,
+    badge: Annotated[bool, typer.Option("--badge", help="Print the JSON of a shields.io endpoint.")] = False,
 ) -> None:
-    """Write FINDINGS.md and figures from stored results; loads no model.
+    """Write FINDINGS.md and figures from stored results; loads no model. Several folders: claims x pairs.
 
-    Example: dropeact report results/smollm2-135m
+    Examples: dropeact report results/smollm2-135m; dropeact report results/smollm2-135m --open;
+    dropeact report results/smollm2-135m runs/mine
     """
-    from dropeact.report import write
+    if len(directories) > 1 and (html or show or summary or badge):
+        raise InputError(f"expected one folder with --html, --open, --summary or --badge; got {len(directories)}")
+    if len(directories) > 1:
+        from dropeact.report.side_by_side import table
 
-    print(write(directory, output=output))
+        emit(table(directories), output)
+    elif summary or badge:
+        from dropeact.report.summary import badge as badge_json
+        from dropeact.report.summary import summary as summary_markdown
+
+        emit((summary_markdown if summary else badge_json)(directories[0]), output)
+    elif html or show:
+        from dropeact.report.html import write_html
+
+        page = write_html(directories[0], output=output)
+        print(page)
+        if show:
+            typer.launch(page.resolve().as_uri())
+    else:
+        from dropeact.report import write
+
+        print(write(directories[0], output=output))
 
 
 @app.command()
@@ -269,6 +293,17 @@ def chosen(pair: str | None, rope: str | None, drope: str | None, arm: str | Non
             raise InputError("expected --pair or --rope with --drope; got both; leave one out")
         return known.of(rope, drope, arm=arm)  # pyright: ignore[reportArgumentType] - checked by Pair itself
     return known.load(pair or known.DEFAULT)
+
+
+def emit(text: str, output: Path | None) -> None:
+    """Print a text, or write it and print where it is."""
+    if output is None:
+        print(text, end="")
+        return
+    from dropeact.store import write_text
+
+    write_text(output, text)
+    print(output)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""Verdicts + measurements -> one self-contained HTML file: matrix, number lines, profiles, heat maps; no network."""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from dropeact import bundled, measured, pairs
+from dropeact.axes import InputError
+from dropeact.pairs import Pair
+from dropeact.report import words
+from dropeact.report.html_charts import Chart, Heat, charts, heat_maps, trajectory
+from dropeact.report.html_lines import NumberLine, number_line
+from dropeact.report.render import environment
+from dropeact.report.tables import perplexities
+from dropeact.store import Store, write_text
+from dropeact.verdicts import Record, expected, judge, load_claims
+
+
+class Entry(NamedTuple):
+    """One record on the page: its number line, its definition, and the command that measures it alone."""
+
+    record: Record
+    line: NumberLine | None
+    formula: str
+    command: str
+
+
+class Section(NamedTuple):
+    """One experiment on the page."""
+
+    key: str
+    title: str
+    charts: list[Chart]
+    entries: list[Entry]
+
+
+def write_html(directory: Path, *, records: Sequence[Record] | None = None, output: Path | None = None) -> Path:
+    """Write the page of the results in `directory` (default: report.html inside); return where it is."""
+    store = Store(directory)
+    run = store.read_run()
+    lock = expected.load(run["pair"]["name"])
+    judged = list(records) if records is not None else judge(directory, families=lock.families)
+    target = output or directory / "report.html"
+    write_text(target, page(store, run, judged))
+    return target
+
+
+def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str:
+    """The text of the page; the same results give the same bytes."""
+    pair = pairs.from_dict(run["pair"])
+    shown = [record for record in records if record.verdict != "not measured"]
+    view = measured.natural(store, pair, arm=run["arm"])
+    folder = bundled.folder("report_templates") / "html"
+    heats = heat_maps(view)
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            pair=run["pair"],
+            style=Markup((folder / "report.css").read_text("utf-8")),
+            script=Markup((folder / "report.js").read_text("utf-8")),
+            words=words,
+            counts=Counter(record.verdict for record in records),
+            sections=sections(shown, pair, charts(view)),
+            sources=sorted({record.source for record in shown}),
+            heats=heats,
+            heat_data=scores(heats),
+            trajectory=trajectory(read_trajectory(store.directory)),
+            losses=perplexities(store, run),
+            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
+        )
+    )
+
+
+def sections(records: Sequence[Record], pair: Pair, drawn: Sequence[Chart]) -> list[Section]:
+    """Records and charts by experiment, in the order of the report."""
+    claims = load_claims()
+    keys = sorted({r.experiment for r in records}, key=lambda e: (int(e) if e.isdigit() else 99, e))
+    made = []
+    for key in keys:
+        entries = [
+            Entry(r, number_line(r), claims[r.id].formula if r.id in claims else "", command(pair, r.id))
+            for r in records
+            if r.experiment == key
+        ]
+        title = words.EXPERIMENTS.get(key, key)
+        made.append(Section(key, title, [chart for chart in drawn if chart.experiment == key], entries))
+    return made
+
+
+def command(pair: Pair, id: str) -> str:
+    """The command that measures the pair and judges one claim."""
+    which = [f"--pair={pair.name}"] if pair.name in pairs.known() else [f"--rope={pair.rope}", f"--drope={pair.drope}"]
+    return shlex.join(["pytest", "-m", "claims", *which, "--fresh", f"--out=runs/{id}", "-k", id])
+
+
+def scores(heats: Sequence[Heat]) -> str:
+    """The heat maps' values for the page's script, hundredths, as JSON that cannot end a script element."""
+    return Markup(json.dumps([heat.hundredths for heat in heats], separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def read_trajectory(directory: Path) -> dict[str, Any] | None:
+    """What trajectory.json of the folder says of the recalibration, None where there is none."""
+    file = directory / "trajectory.json"
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError:
+        raise InputError(f"expected JSON; got a damaged {file}; restore it or remove it") from None
