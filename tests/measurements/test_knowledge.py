@@ -5,8 +5,10 @@ import pytest
 import torch
 import xarray as xr
 
+from dropeact.axes import InputError
 from dropeact.corpus.facts import PARAMETRIC, cities, reviews, sports
 from dropeact.measurements import knowledge as measurement
+from dropeact.measurements.conditions import CONDITIONS, OF_COLUMN, conditions
 from dropeact.measurements.knowledge import UNPARSED, knowledge, parsed
 from dropeact.measurements.manipulation import manipulation
 from dropeact.probes.first_token import DropFirstMlp
@@ -134,3 +136,38 @@ def test_the_manipulation_check_sees_a_condition_that_changes_nothing():
     same, first = (checks.sel(condition=name) for name in ("same", "first"))
     assert float(same["first_ratio"]) == float(checks["first_ratio"][0])
     assert float(first["first_ratio"]) != float(same["first_ratio"])
+
+
+def hand_made_masks():
+    names = ["baseline", "massive", "random-0"]
+    query, key = np.zeros((3, 3, 4, 8), bool), np.zeros((3, 3, 2, 8), bool)
+    query[1, :, :, 2] = key[1, :, :, 2] = True
+    query[2, :, 0, 5] = True
+    return xr.Dataset(
+        {
+            "query": (("condition", "layer", "head", "dim"), query),
+            "key": (("condition", "layer", "kv_head", "dim"), key),
+        },
+        coords={"condition": names},
+    )
+
+
+def test_conditions_hold_the_interventions_they_are_named_for():
+    made = conditions(hand_made_masks(), write_layer=1, names=OF_COLUMN["rope"])
+    assert {name: [type(each).__name__ for each in value] for name, value in made.items()} == {
+        "baseline": [],
+        "massive": ["ZeroDims"],
+        "first-mlp": ["DropFirstMlp"],
+        "combined": ["ZeroDims", "DropFirstMlp"],
+        "random-0": ["ZeroDims"],
+    }
+    with pytest.raises(InputError, match="expected a condition of baseline"):
+        conditions(hand_made_masks(), write_layer=1, names=["typo"])
+
+
+def test_items_under_every_condition_against_items_one_by_one():
+    model, made = llama("gqa-nope"), conditions(hand_made_masks(), write_layer=1)
+    batched = asked(model, SmallTokenizer(), ITEMS[8:11], made)
+    xr.testing.assert_allclose(batched, asked(model, SmallTokenizer(), ITEMS[8:11], made, at_once=1), atol=1e-3)
+    losses = [batched["log_odds"].sel(condition=name).values for name in CONDITIONS]
+    assert all(not np.allclose(losses[0], other) for other in losses[1:])
