@@ -108,19 +108,13 @@ class Measured:
 
     @cached_property
     def write_layers(self) -> dict[str, int]:
-        """The write layer to use for the texts of each half: selected on the other half, or literal if published.
-
-        w = argmax over l <= L/2 of |x_0 after block l| - |x_0 before block l|, RoPE model, mean over texts.
-        """
+        """The write layer to use for the texts of each half: selected on the other half, or literal if published."""
         if self.pair.write_layer is not None:
             return dict.fromkeys(HALVES, self.pair.write_layer)
         norm = self.rope.first_norm
-        written = norm.diff("depth", label="lower").rename(depth="layer")
-        early = written.sel(layer=slice(0, written.sizes["layer"] // 2))
-        per_half = {half: early.isel(text=norm["half"].values == half).mean("text", skipna=False) for half in HALVES}
-        if not all(np.isfinite(written.values).all() for written in per_half.values()):
+        if not np.isfinite(norm.values).all() or set(norm["half"].values.tolist()) != set(HALVES):
             raise MissingMeasurement("of the first token's norm: a finite number for every text of both halves")
-        return {half: int(np.argmax(per_half[other_half(half)].values)) for half in HALVES}
+        return {half: write_layer(norm.isel(text=norm["half"].values == other_half(half))) for half in HALVES}
 
     def at_write(self, values: xr.DataArray) -> xr.DataArray:
         """`values` (text, layer) at the write layer."""
@@ -159,6 +153,15 @@ class Measured:
     def floor(self, variable: str) -> float:
         """The noise floor of a variable; 0 where none was measured."""
         return self.noise.get(f"absolute_{variable}", 0.0)
+
+
+def write_layer(first_norm: xr.DataArray) -> int:
+    """The layer that writes the first token's norm, from (text, depth) of the RoPE model.
+
+    w = argmax over l <= L/2 of the mean over texts of |x_0 after block l| - |x_0 before block l|
+    """
+    written = first_norm.mean("text", skipna=False).diff("depth").values
+    return int(np.argmax(written[: len(written) // 2 + 1]))
 
 
 def natural(store: Store, pair: Pair, *, arm: str | None = None) -> Measured:

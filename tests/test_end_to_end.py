@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from tests.checkpoints import tiny
 
 import dropeact
 from dropeact import pairs
 from dropeact.axes import InputError
-from dropeact.measurements import plan
+from dropeact.measurements import core, plan
 from dropeact.store import Store
 from dropeact.verdicts import judge
+from tests.checkpoints import tiny
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,14 +70,14 @@ def test_dropping_the_rotation_changes_what_is_measured(measured):
 
 
 def test_the_same_request_measures_nothing_again(measured, checkpoint, texts, monkeypatch):
-    monkeypatch.setattr(plan.observe, "observe", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(core.observe, "observe", lambda *_, **__: pytest.fail("measured again"))
     request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
     plan.measure_pair(request, measured, progress=False)
 
 
 def test_an_interrupted_run_resumes_and_equals_the_undisturbed_one(measured, checkpoint, texts, tmp_path, monkeypatch):
     request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
-    real, calls = plan.observe.observe, []
+    real, calls = core.observe.observe, []
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -85,11 +85,11 @@ def test_an_interrupted_run_resumes_and_equals_the_undisturbed_one(measured, che
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(plan.observe, "observe", interrupted)
+    monkeypatch.setattr(core.observe, "observe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         plan.measure_pair(request, tmp_path, progress=False)
     assert len(Store(tmp_path).files()) == 4  # rope A and B, the noise floor, dropped A
-    monkeypatch.setattr(plan.observe, "observe", real)
+    monkeypatch.setattr(core.observe, "observe", real)
     plan.measure_pair(request, tmp_path, progress=False)
     for ours, theirs in zip(Store(tmp_path).files(), Store(measured).files(), strict=True):
         a, b = (xr.load_dataset(file, engine="h5netcdf").drop_attrs() for file in (ours, theirs))

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from dropeact.checkpoints import embedded
 from dropeact.checkpoints.source import read_config, source
-from dropeact.measurements.plan import LOSS_LENGTH, Measuring, Request, device_name
+from dropeact.measurements.core import LOSS_LENGTH
+from dropeact.measurements.measuring import Measuring, Request, device_name
+from dropeact.measurements.plan import tasks
 from dropeact.store import Store
 
 EFFECTIVE_FLOPS = {"cpu": 90e9, "cuda": 60e12, "mps": 2e12}  # achieved on small batches; CPU as measured on two cores
@@ -16,14 +18,14 @@ INTERPRETER_GB = 0.8
 def dry_run(request: Request, out: Path) -> list[str]:
     """The lines of `dropeact measure --dry-run`."""
     measuring = Measuring(request, Store(out))
-    tasks = list(measuring.tasks())
-    missing = [task for task in tasks if not measuring.store.holds(task.cell)]
+    planned = tasks(measuring)
+    missing = [task for task in planned if not measuring.store.holds(task.cell)]
     tokens = sum(task.passes for task in missing) * LOSS_LENGTH
     size = parameters(request.pair.rope)
     seconds = tokens * 2 * size / EFFECTIVE_FLOPS.get(measuring.device.split(":")[0], EFFECTIVE_FLOPS["cpu"])
     memory = size * measuring.dtype.itemsize * OVERHEAD / 1e9 + INTERPRETER_GB
     return [
-        f"cells      {len(missing)} to measure, {len(tasks) - len(missing)} stored in {out}",
+        f"cells      {len(missing)} to measure, {len(planned) - len(missing)} stored in {out}",
         f"tokens     {tokens:,} through {size / 1e6:,.0f} M parameters on {device_name(measuring.device)}",
         f"minutes    about {seconds / 60:.1f}",
         f"memory     about {memory:.1f} GB",

@@ -16,8 +16,8 @@ from dropeact import corpus
 from dropeact.axes import MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, InputError
 from dropeact.checkpoints import load as checkpoints
 from dropeact.corpus.arms import tokenise
+from dropeact.measurements.core import OBSERVATION_LENGTH
 from dropeact.measurements.observe import observe
-from dropeact.measurements.plan import OBSERVATION_LENGTH
 from dropeact.measurements.progress import Progress
 from dropeact.pairs import Pair
 

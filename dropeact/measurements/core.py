@@ -1,0 +1,88 @@
+"""The core set: one probed pass of every text, the noise floor, and the loss with massive values zeroed."""
+
+from collections.abc import Iterator
+
+import xarray as xr
+
+from dropeact.axes import COLUMNS, HALVES, other_half
+from dropeact.measurements import disruption, noise_floor, observe, perplexity
+from dropeact.measurements.measuring import Measuring, Task
+from dropeact.probes import attention, interventions, probing, residual
+
+OBSERVATION_LENGTH = 512
+LOSS_LENGTH = 256
+SEED = 0
+NOISE_TEXTS = 2
+PROBES = (attention, residual, probing, interventions)
+OBSERVING = (observe, *observe.PHENOMENA, perplexity, *PROBES)
+DISRUPTING = (disruption, perplexity, *PROBES)
+
+
+def tasks(measuring: Measuring) -> Iterator[Task]:
+    """Every cell in the order of measuring: model by model, because loading is slow."""
+    for column in COLUMNS:
+        for corpus in corpora(measuring):
+            yield from (observations(measuring, column, corpus, half) for half in HALVES)
+        if column == "rope":
+            yield noise(measuring)
+    for column in COLUMNS:
+        for corpus in corpora(measuring):
+            yield from (losses(measuring, column, corpus, half) for half in HALVES)
+
+
+def corpora(measuring: Measuring) -> tuple[str, ...]:
+    """Natural passages, and repeated sentences where the study's figures are judged or observations asked for."""
+    request = measuring.request
+    repeated = request.pair.published or "observe" in request.chosen_sets
+    return ("passages", "repeated") if repeated else ("passages",)
+
+
+def observations(measuring: Measuring, column: str, corpus: str, half: str) -> Task:
+    """Everything that one probed pass shows, for one half of a corpus."""
+    cell = measuring.cell(column, corpus, half, "observations", OBSERVING, length=OBSERVATION_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, corpus, half, OBSERVATION_LENGTH)
+        return observe.observe(measuring.checkpoint(column).model, tokens, ids=ids, halves=[half] * len(ids))
+
+    return Task(cell, measuring.count(corpus, half) * 2, measure)
+
+
+def noise(measuring: Measuring) -> Task:
+    """The same cell measured again, and with one and two threads."""
+    code = (*OBSERVING, noise_floor)
+    cell = measuring.cell("rope", "passages", "A", "noise-floor", code, length=OBSERVATION_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens("rope", "passages", "A", OBSERVATION_LENGTH)
+        few, names = tokens[:NOISE_TEXTS], ids[:NOISE_TEXTS]
+        model = measuring.checkpoint("rope").model
+        return noise_floor.noise_floor(model, few, ids=names, halves=["A"] * len(names))
+
+    return Task(cell, 4 * NOISE_TEXTS * 2, measure)
+
+
+def losses(measuring: Measuring, column: str, corpus: str, half: str) -> Task:
+    """Loss with massive values zeroed at equal dose, masks from the other half, beside the controls."""
+    keys = selection_keys(measuring, corpus, half)
+    cell = measuring.cell(column, corpus, half, "disruption", DISRUPTING, length=LOSS_LENGTH, seed=SEED, other=keys)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, corpus, half, LOSS_LENGTH)
+        chosen = masks(measuring, column, corpus, half)
+        model = measuring.checkpoint(column).model
+        return disruption.disrupt(model, tokens, chosen, ids=ids, halves=[half] * len(ids))
+
+    return Task(cell, measuring.count(corpus, half) * len(disruption.CONDITIONS) // 2, measure)
+
+
+def selection_keys(measuring: Measuring, corpus: str, half: str) -> dict[str, str]:
+    """The keys of the observations that masks and write layers for `half` are selected on."""
+    return {column: observations(measuring, column, corpus, other_half(half)).cell.key for column in COLUMNS}
+
+
+def masks(measuring: Measuring, column: str, corpus: str, half: str) -> xr.Dataset:
+    """The channels each condition zeroes in one model, at the dose both models share, from the other half."""
+    norms = {c: measuring.norms(c, corpus, other_half(half)) for c in ("rope", "drope", column)}
+    dose = disruption.equal_dose(norms["rope"], norms["drope"])
+    return disruption.masks(norms[column], dose, seed=SEED)

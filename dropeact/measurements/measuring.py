@@ -1,0 +1,184 @@
+"""A request to measure a pair, and what every cell of it needs: checkpoints, tokens, content keys, provenance."""
+
+import datetime
+import hashlib
+import inspect
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import xarray as xr
+
+import dropeact
+from dropeact import corpus as corpora
+from dropeact.axes import InputError
+from dropeact.checkpoints import load as checkpoints
+from dropeact.corpus import Passage
+from dropeact.corpus.arms import tokenise
+from dropeact.pairs import Pair
+from dropeact.store import Cell, Store
+
+SETS = ("core", "observe", "behaviour")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure, on which texts, and how."""
+
+    pair: Pair
+    arm: str = ""
+    texts: str | None = None
+    sets: str = "core"
+    device: str | None = None
+    dtype: str = "float32"
+
+    @property
+    def chosen_sets(self) -> tuple[str, ...]:
+        """The sets asked for; core is always among them, because the others build on it."""
+        names = set(SETS if self.sets == "all" else self.sets.split(","))
+        if unknown := sorted(names - set(SETS)):
+            raise InputError(f"expected sets of {', '.join(SETS)} or all; got {unknown[0]!r}; correct --only")
+        return tuple(name for name in SETS if name in names | {"core"})
+
+    @property
+    def first_tokens(self) -> str:
+        """The arm: as asked, or the pair's primary one."""
+        return self.arm or self.pair.primary_arm
+
+    @cached_property
+    def corpora(self) -> dict[str, tuple[Passage, ...]]:
+        """The corpora by name: natural passages (the project's or the user's own) and repeated sentences."""
+        natural = corpora.from_file(self.texts) if self.texts else corpora.passages()
+        return {"passages": natural, "repeated": corpora.repeated()}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell and how many text-passes it takes."""
+
+    cell: Cell
+    passes: int
+    measure: Callable[[], xr.Dataset] = field(compare=False)
+
+
+class Measuring:
+    """One request being carried out: checkpoints are loaded when the first of their cells is missing."""
+
+    def __init__(self, request: Request, store: Store) -> None:
+        self.request, self.store = request, store
+        self.device = request.device or default_device()
+        self.dtype: torch.dtype = getattr(torch, request.dtype)
+        self._loaded: tuple[str, Any] | None = None
+
+    @cached_property
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """Who the checkpoints are: id, revision, hash of the weights; `dropped` is the RoPE one without rotation."""
+        rope = checkpoints.resolve(self.request.pair.rope)
+        drope = checkpoints.resolve(self.request.pair.drope)
+        return {"rope": rope, "dropped": rope | {"rotation": "dropped"}, "drope": drope}
+
+    def checkpoint(self, column: str) -> Any:
+        """The model of a column, one in memory at a time."""
+        if self._loaded is None or self._loaded[0] != column:
+            self._loaded = None
+            loaded = checkpoints.load(self.request.pair.checkpoint(column), dtype=self.dtype, device=self.device)
+            self._loaded = (column, checkpoints.drop(loaded) if column == "dropped" else loaded)
+        return self._loaded[1]
+
+    def separator_id(self, column: str) -> int | None:
+        """The token between pretraining documents: the pair's, else the tokenizer's end of text."""
+        tokenizer = self.checkpoint(column).tokenizer
+        separator = self.request.pair.separator
+        return tokenizer.convert_tokens_to_ids(separator) if separator else tokenizer.eos_token_id
+
+    def first_ids(self, column: str) -> list[int]:
+        """What the arm puts before a text, as ids."""
+        tokenizer = self.checkpoint(column).tokenizer
+        prepended = {"first": None, "bos": tokenizer.bos_token_id, "separator": self.separator_id(column)}
+        chosen = prepended[self.request.first_tokens]
+        return [] if chosen is None else [chosen]
+
+    def tokens(self, column: str, corpus: str, half: str, length: int) -> tuple[torch.Tensor, list[str]]:
+        """Token ids of one half of a corpus, [text, length], and the text ids."""
+        passages = [p for p in self.request.corpora[corpus] if p.half == half]
+        tokenizer = self.checkpoint(column).tokenizer
+        arm = self.request.first_tokens
+        ids = tokenise(passages, tokenizer, arm=arm, length=length, separator_id=self.separator_id(column))
+        return torch.from_numpy(ids).to(self.device), [passage.id for passage in passages]
+
+    def cell(
+        self, column: str, corpus: str, half: str, measurement: str, code: Sequence[ModuleType], **depends: Any
+    ) -> Cell:
+        """A cell with everything its numbers depend on."""
+        passages = [p for p in self.request.corpora[corpus] if p.half == half]
+        return Cell(
+            column,
+            corpus,
+            self.request.first_tokens,
+            half,
+            measurement,
+            {
+                "checkpoint": self.identities[column],
+                "corpus": corpora.corpus_hash(passages),
+                "dtype": self.request.dtype,
+                "separator": self.request.pair.separator,
+                "code": source_hash(*code),
+            }
+            | depends,
+        )
+
+    def norms(self, column: str, corpus: str, half: str) -> xr.Dataset:
+        """The pooled norms of one stored half, as attended."""
+        data = self.store.load(column, corpus, self.request.first_tokens, "observations")
+        return data[["query_norm", "key_norm"]].sel(selected_on=half, site="attended", drop=True)
+
+    def count(self, corpus: str, half: str) -> int:
+        """How many texts a half has."""
+        return sum(passage.half == half for passage in self.request.corpora[corpus])
+
+    def provenance(self, column: str, seconds: float) -> dict[str, Any]:
+        """How a cell came about."""
+        return {
+            "versions": versions(),
+            "device": device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "seconds": round(seconds, 2),
+            "checkpoint": self.identities[column],
+            "date": datetime.date.today().isoformat(),
+        }
+
+
+def default_device() -> str:
+    """cuda, else mps, else cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def device_name(device: str) -> str:
+    """The kind of device, without a host name."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{device} ({platform.machine()})"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    return {
+        "dropeact": dropeact.__version__,
+        "torch": torch.__version__.split("+")[0],
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def source_hash(*modules: ModuleType) -> str:
+    """Versions and content hash of a measurement's own modules: a changed measurement is measured again."""
+    sources = "".join(inspect.getsource(module) for module in modules)
+    version = ".".join(str(getattr(module, "VERSION", 1)) for module in modules)
+    return f"{version}-{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
