@@ -86,6 +86,12 @@ def ratio_on_bound(draw: Draw, runs: int, n: int) -> Sample:
     return {"rope": rope, "drope": 0.95 * rope + draw((runs, n))}
 
 
+def fewer_by_ratio(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Ratio below 0.95."""
+    above, below = ratio_tails(sample["drope"], sample["rope"], 0.95)
+    return below, above
+
+
 def parts(centers: tuple[float, ...]) -> Callable[[Draw, int, int], Sample]:
     """Several quantities of one text with correlated noise, at these centers."""
     return lambda draw, runs, n: {"x": draw((runs, n, 1)) + draw((runs, n, len(centers))) + np.array(centers)}
@@ -180,7 +186,7 @@ def scenarios() -> list[Scenario]:
                  lambda s, i: mean(texts(s["x"][i]), unit="x").p_values(half)),
         Scenario("difference", either, two_models, lambda s: tails(s["drope"] - s["rope"] - 0.02),
                  lambda s, i: difference(texts(s["drope"][i]), texts(s["rope"][i]), unit="x").p_values(more)),
-        Scenario("ratio", either, ratio_on_bound, lambda s: ratio_tails(s["drope"], s["rope"], 0.95)[::-1],
+        Scenario("ratio", either, ratio_on_bound, fewer_by_ratio,
                  lambda s, i: ratio(texts(s["drope"][i]), texts(s["rope"][i])).p_values(fewer)),
         Scenario("margin", either, lambda d, r, n: {"x": MARGIN + d((r, n))}, margin,
                  lambda s, i: mean(texts(s["x"][i]), unit="x").p_values(within(-MARGIN, MARGIN, "r"))),
