@@ -14,7 +14,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dropeact.axes import InputError
-from dropeact.checkpoints.source import ADAPTER, RECIPE
+from dropeact.checkpoints.source import ADAPTER, RECIPE, source
+
+
+def folder_of(identifier: str) -> Path:
+    """Return the adapter folder that is named: the folder itself, a recalibrated checkpoint's, or the shipped one.
+
+    Raises
+    ------
+    InputError
+        When there is no adapter.
+    """
+    inside = Path(identifier) / "adapter"
+    found = source(str(inside) if inside.is_dir() else identifier)
+    if found.kind != "adapter":
+        raise InputError(f"expected a folder with {ADAPTER} and {RECIPE}; got {identifier}; name one")
+    return Path(found.place)
 
 
 def quantised(rows: Float[Tensor, "row column"]) -> tuple[Int8[Tensor, "row column"], Float[Tensor, "row 1"]]:
@@ -87,6 +102,20 @@ def apply(model: nn.Module, folder: Path) -> None:
 
 def change_of(tensors: dict[str, Tensor], name: str) -> Float[Tensor, "..."]:
     """Return what an adapter adds to the weight `name`."""
+    parts = []
     if f"{name}.lora_A" in tensors:
-        return decoded(tensors, f"{name}.lora_B") @ decoded(tensors, f"{name}.lora_A")
-    return decoded(tensors, f"{name}.delta")
+        parts.append(decoded(tensors, f"{name}.lora_B") @ decoded(tensors, f"{name}.lora_A"))
+    if f"{name}.delta" in tensors:
+        parts.append(decoded(tensors, f"{name}.delta"))
+    return torch.stack(parts).sum(0)
+
+
+def stacked(before: dict[str, Tensor], factors: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Put an earlier adapter's factors beside new ones: B A + B' A' = [B B'] [A; A'] (the ranks add up)."""
+    joined = dict(factors)
+    for name in {key.removesuffix(".lora_A") for key in before if key.endswith(".lora_A")}:
+        down, up = decoded(before, f"{name}.lora_A"), decoded(before, f"{name}.lora_B")
+        if name in factors:
+            down, up = torch.cat([factors[name][0].cpu(), down]), torch.cat([factors[name][1].cpu(), up], 1)
+        joined[name] = (down, up)
+    return joined

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from dropeact.axes import InputError
 
+PART = 20_000
 TEXT_FIELDS = ("text", "content")
 
 
 def documents(corpus: str, *, seed: int) -> Iterator[str]:
-    """Yield the documents of a file (.jsonl: one an entry; anything else: one a file), a folder of files, or a dataset.
+    """Yield the documents of a file (.jsonl: one an entry; text: long files in parts), a folder of files, or a dataset.
 
     Local documents come in a seeded order; a dataset streams in its own.
 
@@ -41,14 +42,24 @@ def _shuffled(path: Path, seed: int) -> list[str]:
 
 def _file(path: Path) -> Iterator[str]:
     if path.suffix != ".jsonl":
-        text = path.read_text(encoding="utf-8", errors="replace").strip()
-        if text:
-            yield text
+        yield from _parts(path.read_text(encoding="utf-8", errors="replace").strip())
         return
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield _text_of(line, f"{path}, line {number}")
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Cut a long text (a book in one file) at blank lines into documents of about 20,000 characters."""
+    part: list[str] = []
+    for paragraph in text.split("\n\n"):
+        part.append(paragraph)
+        if sum(map(len, part)) >= PART:
+            yield "\n\n".join(part)
+            part = []
+    if any(part):
+        yield "\n\n".join(part)
 
 
 def _text_of(line: str, where: str) -> str:

@@ -19,11 +19,10 @@ from torch.optim import Optimizer
 
 from dropeact.checkpoints import progress
 from dropeact.checkpoints.log import Log
-from dropeact.checkpoints.options import Options
+from dropeact.checkpoints.options import TIMED_STEPS, Options
 from dropeact.checkpoints.packing import Windows, step_windows
 from dropeact.checkpoints.training import Student, by_bin, learning_rate, position_losses
 
-TIMED_STEPS = 10
 CLIP = 1.0
 
 
@@ -102,10 +101,11 @@ class Loop:
         rate = share * self.options.learning_rate
         total = torch.zeros((), device=self.accelerator.device)
         parts = self.micro_batches()
+        targets = sum(self.student.targets(tokens) for tokens in parts)
         for index, tokens in enumerate(parts):
             last = index == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                loss = self.wrapped(tokens) / self.student.targets(tokens) / len(parts)
+                loss = self.wrapped(tokens) / targets
                 loss.backward()
             total += loss.detach()
         nn.utils.clip_grad_norm_(list(self.trained.values()), CLIP)
@@ -123,7 +123,7 @@ class Loop:
         numbers = step_windows(self.step, batch=options.batch, count=len(self.windows.training), seed=options.seed)
         share = numbers[self.accelerator.process_index :: processes]
         tokens = torch.as_tensor(self.windows.training[share].astype(np.int64), device=self.accelerator.device)
-        return list(tokens.split(max(min(options.micro_batch, len(tokens)), 1)))
+        return list(tokens.split(options.micro_batch))
 
     def affordable_steps(self) -> int:
         """Turn the minutes of the budget into steps, by the speed so far; one process decides for all."""

@@ -20,15 +20,15 @@ class _Distillation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden: Tensor, head: Tensor, parent_hidden: Tensor, parent_head: Tensor) -> Tensor:
         gradients = _Gradients(ctx, hidden, head)
-        total = hidden.new_zeros((), dtype=torch.float64)
+        total = hidden.new_zeros((), dtype=torch.float32)
         for rows in gradients.chunks():
             student = functional.log_softmax(functional.linear(hidden[rows], head).float(), -1)
             parent = functional.log_softmax(functional.linear(parent_hidden[rows], parent_head).float(), -1)
             probability = parent.exp()
-            total += torch.dot(probability.flatten(), parent.sub_(student).flatten()).double()
+            total += torch.dot(probability.flatten(), parent.sub_(student).flatten())
             gradients.add(rows, student.exp_().sub_(probability))
         gradients.keep()
-        return total.float()
+        return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -41,15 +41,15 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
         gradients = _Gradients(ctx, hidden, head)
-        total = hidden.new_zeros((), dtype=torch.float64)
+        total = hidden.new_zeros((), dtype=torch.float32)
         for rows in gradients.chunks():
             student = functional.log_softmax(functional.linear(hidden[rows], head).float(), -1)
             wanted = targets[rows, None]
-            total -= student.gather(1, wanted).double().sum()
+            total -= student.gather(1, wanted).sum()
             gradient = student.exp_()
             gradients.add(rows, gradient.scatter_add_(1, wanted, gradient.new_full(wanted.shape, -1.0)))
         gradients.keep()
-        return total.float()
+        return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

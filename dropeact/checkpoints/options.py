@@ -14,6 +14,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "qk_norm": (None, "q", "k", "qk"),
 }
+TIMED_STEPS = 10
 # what may differ between a run and its continuation: none of it changes a weight
 FREE = ("destination", "budget_minutes", "save_every", "micro_batch", "checkpointing")
 
@@ -62,13 +63,18 @@ class Options:
             raise InputError(
                 "expected --tokens or --budget-minutes, one of them; got " + ("both" if self.tokens else "neither")
             )
+        if self.budget_minutes is not None and self.warmup_steps < TIMED_STEPS:
+            raise InputError(
+                f"expected at least {TIMED_STEPS} steps of warm-up with --budget-minutes, which are timed; "
+                f"got {self.warmup_steps}"
+            )
         if self.keep_rope and self.objective == "distill":
             raise InputError(
                 "expected --objective=ce with --keep-rope; got distill, where the RoPE parent is its own control"
             )
         if self.keep_rope and self.qk_norm:
             raise InputError("expected either --keep-rope or --qk-norm; got both; QK-norm belongs to the dropped model")
-        if self.batch % self.micro_batch:
+        if self.batch % min(self.micro_batch, self.batch):
             raise InputError(f"expected a batch in whole micro-batches; got {self.batch} and {self.micro_batch}")
 
     def recipe(self) -> dict:
@@ -77,6 +83,21 @@ class Options:
             name: value for name, value in asdict(self).items() if name not in ("destination", "corpus", "from_adapter")
         }
         return kept | {"snapshots": list(self.snapshots)}
+
+    def command(self) -> str:
+        """Return the command that makes the same run, with the places of this one left open."""
+        open_places = {"corpus": "CORPUS", "from_adapter": "ADAPTER"}
+        words = ["dropeact", "recalibrate", self.source, "DST"]
+        for field in fields(self)[2:]:
+            value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
+            if value == field.default or value is None:
+                continue
+            if field.name in open_places and value != "parent":
+                value = open_places[field.name]
+            if isinstance(value, tuple):
+                value = ",".join(map(str, value))
+            words.append(flag if value is True else f"{flag}={value}")
+        return " ".join(words)
 
     def key(self) -> str:
         """Hash everything that decides the weights: two runs with one key are one run."""

@@ -4,37 +4,29 @@ Everything counts tokens, never the clock: the same options give the same weight
 """
 
 import json
-import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import AdamW
 
-from dropeact.axes import InputError
-from dropeact.checkpoints import adapters, memory, recipes, trainables
-from dropeact.checkpoints.corpora import documents
+from dropeact.checkpoints import adapters, recipes, trainables
 from dropeact.checkpoints.drope import NORM_TYPES, dropped, restored
-from dropeact.checkpoints.identity import attention_of
-from dropeact.checkpoints.load import Checkpoint, dense, load
+from dropeact.checkpoints.load import Checkpoint, load
 from dropeact.checkpoints.log import Log, read
 from dropeact.checkpoints.loop import Loop, bins_of
 from dropeact.checkpoints.options import Options, check_places, unfinished
-from dropeact.checkpoints.packing import Windows, packed, separator_of
-from dropeact.checkpoints.samples import samples
-from dropeact.checkpoints.source import checked_config, source
+from dropeact.checkpoints.packing import Windows
+from dropeact.checkpoints.preparation import BEGUN, WINDOWS, check_adapter, check_share, check_source, windows_for
+from dropeact.checkpoints.source import ADAPTER
 from dropeact.checkpoints.training import Student
 
-BEGUN = "options.json"
-WINDOWS = "windows.npz"
-ADAPTER = "adapter"
+SHIPPED = "adapter"
 SNAPSHOTS = "snapshots"
 # the published recipe: no weight decay; arXiv:2512.12167 and its run configurations
 BETAS = (0.9, 0.999)
@@ -61,11 +53,14 @@ def recalibrate(options: Options) -> Path:
     """
     check_places(options)
     accelerator = Accelerator()
-    _check_source(options, accelerator.device)
+    check_source(options, accelerator.device)
+    check_share(options, accelerator.num_processes)
     parent = load(options.source, device=accelerator.device)
+    if options.from_adapter:
+        check_adapter(options, parent)
     folder = unfinished(options.destination)
     with accelerator.main_process_first():
-        windows = _windows(options, parent, folder)
+        windows = windows_for(options, parent, folder)
     beginning, loop = _begin(options, accelerator, parent, windows, folder)
     for step in loop.train():
         if accelerator.is_main_process and loop.steps and step in _marks(options.snapshots, loop.steps):
@@ -74,76 +69,6 @@ def recalibrate(options: Options) -> Path:
         _finish(folder, beginning, loop)
     accelerator.wait_for_everyone()
     return Path(options.destination)
-
-
-def _check_source(options: Options, device: torch.device) -> None:
-    """Refuse a source without rotation, or one that memory will not hold, before anything is loaded."""
-    config = checked_config(dense(source(options.source)))
-    attention = attention_of(config)
-    if config["model_type"] != "llama":
-        raise InputError(
-            f"expected a Llama with rotation to recalibrate; got {options.source} ({attention}); name its RoPE parent"
-        )
-    need = memory.needed(
-        config,
-        trainables=options.trainables,
-        parent=options.objective == "distill",
-        windows=options.micro_batch,
-        length=options.length,
-        checkpointing=options.checkpointing,
-    )
-    memory.check(need, device)
-
-
-def _windows(options: Options, parent: Checkpoint, folder: Path) -> Windows:
-    """Return the run's windows of tokens: packed once, then read from its folder.
-
-    Raises
-    ------
-    InputError
-        When the corpus is empty or does not fill one batch and one held-out window.
-    """
-    file = folder / WINDOWS
-    if file.is_file():
-        with np.load(file) as kept:
-            return Windows(kept["training"], kept["heldout"])
-    separator = separator_of(parent.tokenizer, options.separator)
-    texts: Iterable[str]
-    limit = options.corpus_tokens
-    if options.corpus == "parent":
-        texts = samples(
-            parent.model, parent.tokenizer, separator_id=separator, length=options.length, seed=options.seed
-        )
-        limit = limit or options.tokens
-        if limit is None:
-            raise InputError(
-                "expected --corpus-tokens with --corpus=parent and --budget-minutes; got none; say how many to sample"
-            )
-    else:
-        texts = documents(options.corpus, seed=options.seed)
-    texts = iter(texts)
-    first = next(texts, None)
-    if first is None:
-        raise InputError(f"expected text in the corpus {options.corpus}; got none; name a file or folder with text")
-    windows = packed(
-        chain((first,), texts),
-        parent.tokenizer,
-        separator_id=separator,
-        length=options.length,
-        heldout=options.heldout_windows,
-        limit=limit,
-    )
-    if len(windows.training) < options.batch or not len(windows.heldout):
-        raise InputError(
-            f"expected at least one batch of {options.batch} windows of {options.length} tokens and a held-out one; "
-            f"got {len(windows.training)} and {len(windows.heldout)} from {options.corpus}; add text or lower --batch"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / BEGUN).write_text(json.dumps({"key": options.key(), "options": options.recipe()}))
-    partial = folder / f"windows.tmp.{os.getpid()}.npz"
-    np.savez(partial, training=windows.training, heldout=windows.heldout)
-    partial.replace(file)
-    return windows
 
 
 def student_model(options: Options, parent: Checkpoint) -> Any:
@@ -156,7 +81,7 @@ def student_model(options: Options, parent: Checkpoint) -> Any:
         parameter.data = parameter.data.clone()
     model.tie_weights()
     if options.from_adapter:
-        adapters.apply(model, Path(options.from_adapter))
+        adapters.apply(model, adapters.folder_of(options.from_adapter))
     return model
 
 
@@ -164,14 +89,16 @@ def _begin(
     options: Options, accelerator: Accelerator, parent: Checkpoint, windows: Windows, folder: Path
 ) -> tuple[Beginning, Loop]:
     """Build the student and its loop, and measure both models' held-out loss before the first step."""
-    weights = {name: tensor.detach().clone() for name, tensor in parent.model.state_dict().items()}
+    weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in parent.model.state_dict().items()}
     model = student_model(options, parent)
     trained = trainables.chosen(model, options.trainables, rank=options.lora_rank, seed=options.seed)
     precision = precision_for(options.precision, accelerator.device)
     for half in (model, parent.model):
         trainables.half_precision(half, precision)
     if options.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # the new name, where transformers has it
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     student = Student(model.train(), parent.model if options.objective == "distill" else None, precision=precision)
     loop = Loop(
         options=options,
@@ -201,7 +128,9 @@ def _marks(shares: tuple[float, ...], steps: int) -> set[int]:
 
 def _write_adapter(folder: Path, beginning: Beginning, loop: Loop) -> None:
     """Write what training has changed so far, with its recipe and log."""
-    tensors = trainables.encoded(loop.trained, beginning.weights)
+    earlier = beginning.options.from_adapter
+    before = load_file(adapters.folder_of(earlier) / ADAPTER) if earlier else {}
+    tensors = trainables.encoded(loop.trained, beginning.weights, before=before)
     adapters.save(folder, tensors, _recipe(beginning, loop))
     shutil.copyfile(loop.log.file, folder / "log.csv")
 
@@ -232,7 +161,7 @@ def _finish(folder: Path, beginning: Beginning, loop: Loop) -> None:
     """Write the checkpoint with adapter, recipe and log, and give the folder its name."""
     options = beginning.options
     recipe = _recipe(beginning, loop)
-    _write_adapter(folder / ADAPTER, beginning, loop)
+    _write_adapter(folder / SHIPPED, beginning, loop)
     final = student_model(options, Checkpoint(_restored_parent(beginning), beginning.parent.tokenizer, {}))
     parameters = dict(final.named_parameters())
     for name, weight in trainables.merged(loop.trained, dict(final.state_dict())).items():
@@ -253,3 +182,9 @@ def _restored_parent(beginning: Beginning) -> Any:
     model.load_state_dict(beginning.weights, assign=True)
     model.tie_weights()
     return model
+
+
+def snapshots(run: Path) -> dict[int, Path]:
+    """Return a run's kept snapshots by token count: each folder is itself an identifier that can be loaded."""
+    folders = sorted(run.glob(f"{SNAPSHOTS}/*/{ADAPTER}"))
+    return {int(file.parent.name): file.parent for file in folders}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from dropeact.checkpoints.adapters import RECIPE
+from dropeact.checkpoints.adapters import folder_of
 from dropeact.checkpoints.cache import sha256_of
 from dropeact.checkpoints.options import Options
 from dropeact.checkpoints.packing import Windows
+from dropeact.checkpoints.source import recipe_of
 
 PACKAGES = ("dropeact", "torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers")
 
@@ -39,6 +40,7 @@ def recipe(
         "steps": steps,
         "seconds": round(seconds),
         "device": device,
+        "command": options.command(),
         "options": options.recipe(),
         "corpus": corpus,
         "heldout": heldout,
@@ -47,9 +49,9 @@ def recipe(
     }
 
 
-def earlier(folder: str | None) -> dict:
+def earlier(adapter: str | None) -> dict:
     """Return the recipe of the adapter that a run begins from."""
-    return json.loads((Path(folder) / RECIPE).read_text()) if folder else {}
+    return recipe_of(folder_of(adapter)) if adapter else {}
 
 
 def corpus_summary(corpus: str, windows: Windows) -> dict:

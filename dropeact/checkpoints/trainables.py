@@ -61,7 +61,21 @@ def low_rank(trained: dict[str, nn.Parameter]) -> dict[str, tuple[Tensor, Tensor
     return pairs
 
 
-def encoded(trained: dict[str, nn.Parameter], source: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the change from the source as adapter tensors (int8 rows)."""
+def encoded(
+    trained: dict[str, nn.Parameter], source: dict[str, Tensor], *, before: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the change from the source as adapter tensors (int8 rows), with what an earlier adapter changed.
+
+    Trained weights already hold the earlier change; new factors, and weights that are no longer trained, do not.
+    """
     factors = low_rank(trained)
-    return adapters.encoded_low_rank(factors) if factors else adapters.encoded_deltas(dict(trained), source)
+    if factors:
+        deltas = {key: tensor for key, tensor in before.items() if ".delta" in key}
+        return deltas | adapters.encoded_low_rank(adapters.stacked(before, factors))
+    kept = {key: tensor for key, tensor in before.items() if _weight_of(key) not in trained}
+    return kept | adapters.encoded_deltas(dict(trained), source)
+
+
+def _weight_of(key: str) -> str:
+    """Name the weight that an adapter's tensor belongs to."""
+    return key.removesuffix(".scale").rsplit(".", 1)[0]

@@ -71,7 +71,7 @@ def position_losses(
         hidden, head = final_states(model, part, precision)
         for tokens, states in zip(part, hidden, strict=True):
             logits = functional.linear(states[:-1], head).float()
-            total += functional.cross_entropy(logits, tokens[1:], reduction="none").double().cpu()
+            total += functional.cross_entropy(logits, tokens[1:], reduction="none").cpu().double()
     return total
 
 

@@ -24,7 +24,7 @@ def trained_copy(which):
 @pytest.mark.parametrize("which", ["attention", "lora", "all"])
 def test_adapter_put_back_is_the_trained_weight_within_half_a_level(tmp_path, which):
     source, weights, trained = trained_copy(which)
-    adapters.save(tmp_path, trainables.encoded(trained, weights), {"tokens": 1})
+    adapters.save(tmp_path, trainables.encoded(trained, weights, before={}), {"tokens": 1})
     model = dropped(source)
     adapters.apply(model, tmp_path)
     parameters = dict(model.named_parameters())
@@ -44,6 +44,6 @@ def test_int8_rows_against_hand_count():
 
 def test_adapter_of_another_model_is_refused(tmp_path):
     _, weights, trained = trained_copy("attention")
-    adapters.save(tmp_path, trainables.encoded(trained, weights), {"tokens": 1})
+    adapters.save(tmp_path, trainables.encoded(trained, weights, before={}), {"tokens": 1})
     with pytest.raises(InputError, match="expected an adapter for this model"):
         adapters.apply(dropped(tiny.llama(layers=1)), tmp_path)
