@@ -68,7 +68,7 @@ def planted(rule: Rule) -> Planted:
     torch.manual_seed(0)
     model = Planted(config).eval().requires_grad_(False)
     model.model.embed_tokens.weight.copy_(torch.eye(BYTES))
-    model.model.layers[0].self_attn.v_proj.weight.copy_(torch.eye(BYTES))
+    model.get_parameter("model.layers.0.self_attn.v_proj.weight").copy_(torch.eye(BYTES))
     model.rule = rule
     return model
 

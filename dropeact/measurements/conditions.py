@@ -6,12 +6,14 @@ import torch
 import xarray as xr
 
 from dropeact.axes import InputError
+from dropeact.measurements.retrieval import LENGTHS
 from dropeact.probes.first_token import DropFirstMlp
 from dropeact.probes.interventions import Intervention, ZeroDims
 
 CONDITIONS = ("baseline", "massive", "first-mlp", "combined")
 OF_COLUMN = {"rope": (*CONDITIONS, "random-0"), "dropped": ("baseline",), "drope": CONDITIONS}
 RETRIEVED = ("baseline", "massive", "random-0", "first-mlp")  # conditions under which numbers are looked for
+SHORTEST = dict.fromkeys(RETRIEVED[1:], LENGTHS[:1])  # `only` of `retrieval`: all lengths for the baseline alone
 
 
 def conditions(

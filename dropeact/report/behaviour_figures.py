@@ -25,7 +25,8 @@ CONDITIONS = {
     "combined": "both",
 }
 MARKERS = {"plain": "o", "cued": "s"}
-GREYS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
+ABOVE, TICKS = 1.25, (0, 0.25, 0.5, 0.75, 1)  # room for a legend above the largest share
+KINDS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
 
 
 def measured_models(measured: Measured, name: str) -> list[tuple[Model, xr.Dataset]]:
@@ -57,8 +58,13 @@ def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
             axes.bar(x, drawn[:, 0], 0.24, yerr=drawn[:, 1:].T, color=COLOURS[model.name], label=NAMES[model.name])
         axes.axhline(tasks.chance(task), color="black", lw=0.6, linestyle=":")
         axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()), rotation=30, ha="right")
-        axes.set(title=task.capitalize(), ylim=(0, 1.02), ylabel="share of items right" if task == "cities" else "")
-    panels[0].legend(frameon=False, fontsize=7)
+        axes.set(
+            title=task.capitalize(),
+            ylim=(0, ABOVE),
+            yticks=TICKS,
+            ylabel="share of items right" if task == "cities" else "",
+        )
+    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
 
 
 def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
@@ -72,8 +78,8 @@ def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
         panels[0].plot(x, parsed.mean("text"), "x", color="black", markersize=4)
     panels[0].axhline(0.5, color="black", lw=0.6, linestyle=":")
     panels[0].set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()))
-    panels[0].set(ylim=(0, 1.02), ylabel="share of yes/no answers right")
-    panels[0].legend(frameon=False, fontsize=7)
+    panels[0].set(ylim=(0, ABOVE), yticks=TICKS, ylabel="share of yes/no answers right")
+    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
 
 
 def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
@@ -89,6 +95,8 @@ def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
             deepest = asked.isel(length=-1).groupby("needle_depth").mean()
             panels[1].plot(deepest["needle_depth"], deepest, color=style["color"], marker=style["marker"], lw=1)
     panels[0].set_xscale("log", base=2)
+    lengths = sorted({int(n) for _, data in measured_models(measured, "retrieval") for n in data["length"].values})
+    panels[0].set_xticks(lengths, [str(length) for length in lengths])
     panels[0].set(xlabel="tokens", ylabel="share of numbers found", ylim=(-0.02, 1.02), title="by length")
     panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title="by depth, longest length")
     panels[0].legend(frameon=False, fontsize=6)
@@ -100,7 +108,7 @@ def paint_errors(panels: Sequence[Axes], measured: Measured) -> None:
     for row, (_, data) in enumerate(models):
         codes = data["error"].sel(condition="baseline").values
         codes, left = codes[codes >= 0], 0.0
-        for kind, colour in zip(range(1, len(ERRORS)), GREYS, strict=True):
+        for kind, colour in zip(range(1, len(ERRORS)), KINDS, strict=True):
             share = float((codes == kind).mean())
             panels[0].barh(row, share, left=left, color=colour, label=ERRORS[kind] if row == 0 else None)
             left += share

@@ -11,6 +11,7 @@ from dropeact.measurements import knowledge as measurement
 from dropeact.measurements.conditions import CONDITIONS, OF_COLUMN, conditions
 from dropeact.measurements.knowledge import UNPARSED, knowledge, parsed
 from dropeact.measurements.manipulation import manipulation
+from dropeact.probes.architectures import blocks_of
 from dropeact.probes.first_token import DropFirstMlp
 from tests.planted_models import ByteTokenizer, copier, knower, planted
 from tests.tiny_models import llama
@@ -113,10 +114,10 @@ def test_the_first_token_after_its_ablated_block_against_hand_computation():
     model = llama("gqa-rope")
     ids = torch.tensor([[4, 9, 33, 2]])
     hidden = []
-    block = model.model.layers[0]
-    hook = block.register_forward_hook(lambda _m, _a, output: hidden.append(output))
+    block = blocks_of(model)[0]
+    hook = block.module.register_forward_hook(lambda _m, _a, output: hidden.append(output))
     attention = []
-    other = block.self_attn.register_forward_hook(lambda _m, _a, output: attention.append(output[0]))
+    other = block.attention.register_forward_hook(lambda _m, _a, output: attention.append(output[0]))
     with DropFirstMlp(0).entered(model):
         model(ids, use_cache=False)
     model(ids, use_cache=False)
