@@ -1,0 +1,161 @@
+import html
+import json
+import re
+import time
+
+import pytest
+
+from dropeact.axes import InputError
+from dropeact.report import words
+from dropeact.report.html import write_html
+from dropeact.report.html_charts import trajectory
+from dropeact.report.html_lines import number_line, published_value, ticks
+from dropeact.verdicts import judge
+from tests.report.browser import axe, browser, missing
+from tests.synthetic_results import results
+
+MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak": 0.5, "entropy": 0.4, "massive": 0.5}
+needs_browser = pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is there")
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    folder = results(tmp_path_factory.mktemp("planted"), plant={"drope": MOVED})
+    line = {"x": {"label": "tokens", "values": [0, 100, 200]}, "series": [{"title": "Loss", "values": [4.0, 3.5, 3.4]}]}
+    (folder / "trajectory.json").write_text(json.dumps(line))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(planted):
+    return [record for record in judge(planted) if record.verdict != "not measured"]
+
+
+@pytest.fixture(scope="module")
+def page(planted, records):
+    return write_html(planted, records=records)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as session:
+        yield session
+
+
+def test_the_page_has_the_numbers_of_the_report_for_every_record(page, records):
+    text = html.unescape(page.read_text())
+    for record in records:
+        for shown in (
+            words.measured(record),
+            words.region(record),
+            words.headline(record),
+            words.MARKS[record.verdict],
+        ):
+            assert shown in text, (record.key, shown)
+        assert f"pytest -m claims --rope=rope --drope=drope --fresh --out=runs/{record.id} -k {record.id}" in text
+
+
+def test_the_page_asks_for_nothing_outside_itself_and_is_small(page):
+    text = page.read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", text)
+    assert not re.findall(r"url\(|@import|https?://", text)
+    assert "default-src 'none'" in text
+    assert page.stat().st_size < 6_000_000
+
+
+def test_the_same_results_give_the_same_bytes(page, planted, records, tmp_path):
+    assert write_html(planted, records=records, output=tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_a_trajectory_is_drawn_where_there_is_one(page):
+    assert 'id="trajectory"' in page.read_text()
+    assert trajectory(None) == []
+    with pytest.raises(InputError, match="of one length"):
+        trajectory({"x": {"values": [1, 2]}, "series": [{"title": "Loss", "values": [1]}]})
+
+
+def test_a_number_line_places_region_and_estimate_in_order(records):
+    for record in records:
+        line = number_line(record)
+        assert line is not None
+        inside = line.region.left <= line.estimate <= line.region.left + line.region.width
+        low, high = record.region["low"], record.region["high"]
+        assert inside == ((low is None or record.estimate >= low) and (high is None or record.estimate <= high))
+        assert all(0 <= at <= 100 for at, _ in line.ticks)
+
+
+def test_a_published_change_is_a_ratio_against_hand_count(records):
+    query = next(record for record in records if record.id == "massive-query-reduction")
+    assert published_value(query) == pytest.approx(1 - 0.39)
+
+
+def test_ticks_are_round_numbers_against_hand_count():
+    assert ticks(0.33, 1.07) == [0.4, 0.6, 0.8, 1.0]
+    assert ticks(-3.0, 101.0) == [0.0, 50.0, 100.0]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_page_is_ready_and_silent_and_fits(chromium, page, width, tmp_path):
+    start = time.perf_counter()
+    chromium.open(page, width=width)
+    seconds = time.perf_counter() - start
+    assert chromium.run("return document.documentElement.dataset.ready") == "yes"
+    assert chromium.run("return document.documentElement.scrollWidth") <= width
+    assert chromium.console() == []
+    chromium.picture(tmp_path / f"{width}.png")
+    if seconds > 2:
+        pytest.skip(f"ready after {seconds:.1f} s: this machine is too busy to time it")
+
+
+@needs_browser
+def test_filters_show_what_they_name(chromium, page, records):
+    chromium.open(page)
+    shown = "return [...document.querySelectorAll('tr.item')].filter(row => !row.hidden).length"
+    change = (
+        "const field = document.querySelector(arguments[0]);"
+        "if (field.type === 'checkbox') field.checked = false; else field.value = arguments[1];"
+        "field.dispatchEvent(new Event('input', {bubbles: true}));"
+    )
+    assert chromium.run(shown) == len(records)
+    for field, value, kept in (
+        ("[name=experiment]", "4", lambda r: r.experiment == "4"),
+        ("[name=source]", records[0].source, lambda r: r.source == records[0].source),
+        ("[name=text]", "massive-query", lambda r: r.id == "massive-query-reduction"),
+        ("[name=verdict][value=supported]", "", lambda r: r.verdict != "supported"),
+    ):
+        chromium.open(page)
+        chromium.run(change, field, value)
+        wanted = sum(map(kept, records))
+        assert chromium.run(shown) == wanted, field
+        assert chromium.run("return document.getElementById('shown').textContent").startswith(f"{wanted} of")
+    chromium.run("document.querySelector('button[type=reset]').click()")
+    assert chromium.wait(f"setTimeout(() => arguments[0]((() => {{{shown}}})()), 50)") == len(records)
+
+
+@needs_browser
+def test_the_keyboard_walks_the_heat_map_and_reads_a_chart(chromium, page):
+    chromium.open(page)
+    chromium.run("document.querySelector('.heat td').focus()")
+    chromium.keys("\ue014\ue015")  # right, down
+    assert chromium.run("return document.getElementById('cell').textContent").startswith("Layer 1, head 1: RoPE 0.")
+    chromium.run("document.querySelector('.reader').focus()")
+    chromium.keys("\ue014")
+    text = chromium.run("return document.querySelector('.readout').textContent")
+    assert text.startswith("layer 1 · RoPE ")
+    row = "return document.querySelector('figure.chart tbody').rows[1].cells[3].textContent"
+    assert text.endswith(f"DroPE {chromium.run(row)}")
+    assert chromium.console() == []
+
+
+@needs_browser
+@pytest.mark.skipif(axe() is None, reason="axe-core is not there: npm install --no-save axe-core, or set AXE_CORE")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(chromium, page, scheme):
+    source = axe()
+    assert source is not None
+    chromium.command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    chromium.open(page)
+    chromium.run(source.read_text())
+    script = "const done = arguments[0]; axe.run().then(found => done(found.violations.map(v => [v.impact, v.id])))"
+    assert [found for found in chromium.wait(script) if found[0] in ("serious", "critical")] == []

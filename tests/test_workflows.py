@@ -1,0 +1,106 @@
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.synthetic_results import results
+
+ROOT = Path(__file__).parents[1]
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak": 0.5, "entropy": 0.4, "massive": 0.5}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("check_jsonschema") is None, reason="check-jsonschema is not installed")
+@pytest.mark.parametrize(
+    ("file", "schema"),
+    [*((file, "vendor.github-workflows") for file in WORKFLOWS), (ROOT / "action.yml", "vendor.github-actions")],
+    ids=lambda value: value.name if isinstance(value, Path) else value,
+)
+def test_workflow_files_follow_the_published_schema(file, schema):
+    line = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)]
+    run = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_input_that_the_workflow_gives_is_one_of_the_action():
+    for file in WORKFLOWS:
+        for job in yaml.safe_load(file.read_text())["jobs"].values():
+            for step in job["steps"]:
+                if step.get("uses") == "./":
+                    assert set(step["with"]) <= set(ACTION["inputs"])
+
+
+def test_no_script_interpolates_an_expression():
+    steps = [
+        step for file in WORKFLOWS for job in yaml.safe_load(file.read_text())["jobs"].values() for step in job["steps"]
+    ]
+    for step in [*ACTION["runs"]["steps"], *steps]:
+        assert "${{" not in step.get("run", ""), step.get("name")
+
+
+def script(step, given):
+    """The commands of a step of the action, and its environment with the expressions filled in."""
+    found = next(entry for entry in ACTION["runs"]["steps"] if entry.get("name") == step)
+    filled = {
+        name: re.sub(r"\$\{\{ *([\w.-]+) *\}\}", lambda m: given.get(m[1], ""), value)
+        for name, value in found["env"].items()
+    }
+    return found["run"], filled
+
+
+def act(step, given, tmp_path):
+    commands, filled = script(step, given)
+    bin_of_python = Path(sys.executable).parent
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
+    env = (
+        clean
+        | filled
+        | {
+            "CI": "true",
+            "PATH": f"{bin_of_python}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "GITHUB_OUTPUT": str(tmp_path / "output"),
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        }
+    )
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", commands],
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=tmp_path,
+        check=False,
+        timeout=600,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the action's steps are bash")
+def test_the_steps_of_the_action_run_by_hand_judge_report_and_give_the_status(tmp_path):
+    old = results(tmp_path / "old", plant={"drope": MOVED})
+    new = results(tmp_path / "new", plant={"drope": MOVED | {"query_count": 1.2}})
+    given = {"inputs.results": str(new), "inputs.baseline": str(old), "runner.temp": str(tmp_path)}
+    act("Judge", given, tmp_path)
+    outputs = dict(line.split("=", 1) for line in (tmp_path / "output").read_text().splitlines())
+    assert outputs["status"] == "1"
+    reported = act("Report", given, tmp_path)
+    assert reported.returncode == 0, reported.stdout + reported.stderr
+    made = {file.name for file in Path(outputs["report"]).iterdir()}
+    assert {"FINDINGS.md", "report.html", "badge.json", "summary.md", "diff.md", "junit.xml", "verdicts.json"} <= made
+    shown = (tmp_path / "summary").read_text()
+    assert "verdict changed | supported → contradicted" in shown
+    assert len(shown.encode()) < 2**20
+    assert act("Status", given | {"steps.judge.outputs.status": "1"}, tmp_path).returncode == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the action's steps are bash")
+def test_unusable_results_are_status_2(tmp_path):
+    given = {"inputs.results": str(tmp_path / "nowhere"), "runner.temp": str(tmp_path)}
+    run = act("Judge", given, tmp_path)
+    assert "status=2" in (tmp_path / "output").read_text()
+    assert "expected stored results" in run.stdout + run.stderr
