@@ -16,9 +16,9 @@ NAMES = ("first_norm", "other_norm_mean", "other_norm_median", "entropy", "entro
 
 def read_stream(hidden: Float[Tensor, "batch token hidden"]) -> dict[str, Tensor]:
     """Every statistic of the stream, from one Gram matrix a text in float64."""
-    wide = _wide(hidden)
-    squares = wide.square().sum(-1)
-    with_first, without_first = spectra(wide)
+    exact = wide(hidden)
+    squares = exact.square().sum(-1)
+    with_first, without_first = spectra(exact)
     others = squares[:, 1:].sqrt()
     statistics = (
         squares[:, 0].sqrt(),
@@ -74,6 +74,11 @@ def eigenvalues(matrices: Sequence[Tensor]) -> list[Tensor]:
     return list(_threads(torch.get_num_threads()).map(_eigenvalues, matrices))
 
 
+def wide(tensor: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
 def labelled(seen: Seen) -> xr.Dataset:
     """Every statistic of the stream (text, depth)."""
     return xr.Dataset({name: (("text", "depth"), seen[name].T.numpy()) for name in NAMES})
@@ -93,7 +98,3 @@ def _threads(count: int) -> ThreadPoolExecutor:
 def _shares(eigenvalues: Tensor) -> Tensor:
     positive = eigenvalues.clamp(min=0)  # rounding leaves eigenvalues of a rank-deficient matrix just below 0
     return positive / positive.sum(-1, keepdim=True)
-
-
-def _wide(hidden: Tensor) -> Tensor:
-    return (hidden.cpu() if hidden.device.type == "mps" else hidden).double()  # MPS has no float64

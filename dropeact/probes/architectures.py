@@ -36,12 +36,16 @@ class Separate:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Names of the parts of a decoder: dotted from the model, then inside a block."""
+    """Names of the parts of a decoder: dotted from the model, then inside a block.
+
+    `contributions` are the modules whose outputs are added to the residual stream: attention's, then the MLP's.
+    """
 
     blocks: str = "model.layers"
     attention: str = "self_attn"
     mlp: str = "mlp"
     projections: Separate = Separate()
+    contributions: tuple[str, str] = ("self_attn", "mlp")
 
 
 KNOWN = {name: Architecture() for name in ("llama", "llama_drope")}
@@ -56,6 +60,7 @@ class Block:
     attention: nn.Module
     mlp: nn.Module
     projections: dict[str, nn.Module]
+    contributions: tuple[nn.Module, nn.Module]
 
 
 def architecture_of(model: PreTrainedModel) -> Architecture:
@@ -85,7 +90,9 @@ def blocks_of(model: PreTrainedModel) -> tuple[Block, ...]:
 def _block(layer: int, module: nn.Module, architecture: Architecture) -> Block:
     attention = module.get_submodule(architecture.attention)
     projections = {name: attention.get_submodule(name) for name in architecture.projections.modules}
-    return Block(layer, module, attention, module.get_submodule(architecture.mlp), projections)
+    contributions = [module.get_submodule(name) for name in architecture.contributions]
+    mlp = module.get_submodule(architecture.mlp)
+    return Block(layer, module, attention, mlp, projections, (contributions[0], contributions[1]))
 
 
 def head_dim(config: PretrainedConfig) -> int:

@@ -69,6 +69,9 @@ class Observer(Protocol):
     def rows(self, module: nn.Module, rows: Rows) -> None:
         """Read a block of rows of one layer."""
 
+    def outputs(self, attended: Attended, output: Float[Tensor, "batch head query value_dim"]) -> None:
+        """Read what the heads of one layer give, before the output projection."""
+
 
 Editor = Callable[[Attended], Attended]
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
@@ -116,12 +119,17 @@ def attend(
     simple = options.get("softcap") is None and options.get("s_aux") is None
     if simple and (observer is None or not observer.wants_rows):
         edited = (attended.query, attended.key, attended.value)
-        return sdpa_attention_forward(module, *edited, attention_mask, scaling=scale, **options)
+        fused, _ = sdpa_attention_forward(module, *edited, attention_mask, scaling=scale, **options)
+        if observer is not None:
+            observer.outputs(attended, fused.transpose(1, 2))
+        return fused, None
     output = torch.empty(*query.shape[:-1], value.shape[-1], dtype=torch.float32, device=query.device)
     for rows, values in _blocks(attended, attention_mask, options):
         if observer is not None:
             observer.rows(module, rows)
         output[:, :, rows.first : rows.first + rows.weights.shape[2]] = values
+    if observer is not None:
+        observer.outputs(attended, output)
     return output.to(query.dtype).transpose(1, 2).contiguous(), None
 
 

@@ -11,7 +11,13 @@ from transformers import PreTrainedModel
 
 from dropeact.probes.architectures import blocks_of
 from dropeact.probes.attention import Attended, Rows, attending
-from dropeact.probes.residual import Projected, listening_to_projections, listening_to_stream
+from dropeact.probes.residual import (
+    Added,
+    Projected,
+    listening_to_additions,
+    listening_to_projections,
+    listening_to_stream,
+)
 
 Named = Mapping[str, Tensor]
 
@@ -21,16 +27,21 @@ class Readings:
     """What to read, by the place where it is read. A reading turns what is there into named, small tensors.
 
     `attended` and `projected` are read once per layer, `stream` once per depth; `rows` once per block of queries, and
-    what it names (batch, head, rows or 1, ...) is joined along the third dimension.
+    what it names (batch, head, rows or 1, ...) is joined along the third dimension. `outputs` gets what the heads give,
+    `added` what a block adds to the stream.
     """
 
     attended: tuple[Callable[[Attended], Named], ...] = ()
     rows: tuple[Callable[[Rows], Named], ...] = ()
+    outputs: tuple[Callable[[Attended, Float[Tensor, "batch head query value_dim"]], Named], ...] = ()
     projected: tuple[Callable[[Projected], Named], ...] = ()
+    added: tuple[Callable[[Added], Named], ...] = ()
     stream: tuple[Callable[[Float[Tensor, "batch token hidden"]], Named], ...] = ()
 
     def __add__(self, other: "Readings") -> "Readings":
-        return Readings(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        """Both, each reading once: phenomena share some."""
+        joined = {f.name: (*getattr(self, f.name), *getattr(other, f.name)) for f in fields(self)}
+        return Readings(**{name: tuple(dict.fromkeys(readings)) for name, readings in joined.items()})
 
 
 @dataclass
@@ -72,6 +83,10 @@ class _Observer:
         for read in self.readings.rows:
             self.seen.keep(self.layers[id(module)], read(rows), append=rows.first > 0)
 
+    def outputs(self, attended: Attended, output: Tensor) -> None:
+        for read in self.readings.outputs:
+            self.seen.keep(self.layers[id(attended.module)], read(attended, output))
+
 
 @contextmanager
 def probing(model: PreTrainedModel, readings: Readings) -> Iterator[Seen]:
@@ -90,6 +105,8 @@ def probing(model: PreTrainedModel, readings: Readings) -> Iterator[Seen]:
         stack.enter_context(attending(model, observer=_Observer(model, readings, seen)))
         if readings.projected:
             stack.enter_context(listening_to_projections(model, _hearer(seen, readings.projected)))
+        if readings.added:
+            stack.enter_context(listening_to_additions(model, _hearer(seen, readings.added)))
         if readings.stream:
             stack.enter_context(listening_to_stream(model, _hearer(seen, readings.stream)))
         yield seen

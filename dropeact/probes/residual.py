@@ -1,4 +1,4 @@
-"""Forward hooks -> the residual stream at every depth and the heads of every projection, handed over while they exist.
+"""Forward hooks -> the residual stream, what is added to it, and the heads of every projection, while they exist.
 
 Depth 0 is what enters the first block (embeddings, scaled where the model scales them); depth l + 1 is what block l
 leaves, always before the final norm.
@@ -24,8 +24,19 @@ class Projected:
     heads: Float[Tensor, "batch token head head_dim"]
 
 
+@dataclass(frozen=True)
+class Added:
+    """What one block adds to the residual stream: after = before + attention + mlp."""
+
+    before: Float[Tensor, "batch token hidden"]
+    attention: Float[Tensor, "batch token hidden"]
+    mlp: Float[Tensor, "batch token hidden"]
+    after: Float[Tensor, "batch token hidden"]
+
+
 OnStream = Callable[[int, Float[Tensor, "batch token hidden"]], None]
 OnProjected = Callable[[int, Projected], None]
+OnAdded = Callable[[int, Added], None]
 
 
 @contextmanager
@@ -34,7 +45,7 @@ def listening_to_stream(model: PreTrainedModel, hear: OnStream) -> Iterator[None
     blocks = blocks_of(model)
 
     def enters(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-        hear(0, args[0] if args else kwargs["hidden_states"])
+        hear(0, _entering(args, kwargs))
 
     def leaves(depth: int) -> Callable[[nn.Module, tuple, Tensor | tuple], None]:
         return lambda _module, _args, output: hear(depth, first_of(output))
@@ -64,6 +75,34 @@ def listening_to_projections(model: PreTrainedModel, hear: OnProjected) -> Itera
             for name, module in block.projections.items():
                 hooks.callback(module.register_forward_hook(gives(block, name)).remove)
         yield
+
+
+@contextmanager
+def listening_to_additions(model: PreTrainedModel, hear: OnAdded) -> Iterator[None]:
+    """Call `hear(layer, added)` when each block of each forward pass inside is done."""
+    parts: dict[str, Tensor] = {}
+
+    def enters(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+        parts["before"] = _entering(args, kwargs)
+
+    def gives(name: str) -> Callable[[nn.Module, tuple, Tensor | tuple], None]:
+        return lambda _module, _args, output: parts.update({name: first_of(output)})
+
+    def leaves(layer: int) -> Callable[[nn.Module, tuple, Tensor | tuple], None]:
+        return lambda _module, _args, output: hear(layer, Added(after=first_of(output), **parts))
+
+    with ExitStack() as hooks:
+        for block in blocks_of(model):
+            attention, mlp = block.contributions
+            hooks.callback(block.module.register_forward_pre_hook(enters, with_kwargs=True).remove)
+            hooks.callback(attention.register_forward_hook(gives("attention")).remove)
+            hooks.callback(mlp.register_forward_hook(gives("mlp")).remove)
+            hooks.callback(block.module.register_forward_hook(leaves(block.layer)).remove)
+        yield
+
+
+def _entering(args: tuple, kwargs: dict) -> Tensor:
+    return args[0] if args else kwargs["hidden_states"]
 
 
 def first_of(output: Tensor | tuple) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dropeact.measurements.attention import READINGS, first_key_mass, row_entropy
 from dropeact.probes import attention
+from dropeact.probes.architectures import blocks_of
 from dropeact.probes.attention import Attended, Rows, attend
 from dropeact.probes.probing import Readings, probing
 from tests import tiny_models
@@ -67,8 +68,8 @@ def test_rebuilt_attention_output_equals_the_module_output(model) -> None:
     outputs: dict[str, list[Tensor]] = {"plain": [], "probed": []}
     ids, kept = tiny_models.tokens(), outputs["plain"]
     hooks = [
-        block.self_attn.register_forward_hook(lambda _m, _a, output: kept.append(output[0]))
-        for block in model.model.layers
+        block.attention.register_forward_hook(lambda _m, _a, output: kept.append(output[0]))
+        for block in blocks_of(model)
     ]
     model(ids, use_cache=False)
     kept = outputs["probed"]
@@ -231,6 +232,8 @@ class attention_is_read:
     def attended(self, attended: Attended) -> None: ...
 
     def rows(self, module: nn.Module, rows: Rows) -> None: ...
+
+    def outputs(self, attended: Attended, output: Tensor) -> None: ...
 
     def __enter__(self) -> None:
         self.token = attention._observer.set(self)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from dropeact.measurements.overlap import cosine, gini, jaccard, spearman
+from dropeact.measurements.rotary_frequency import by_rotary_pair, massive, slow_share
+
+
+def norms(planted: list[tuple[int, int, int]], *, layers: int = 2) -> xr.DataArray:
+    matrix = np.ones((layers, 4, 16))
+    for place in planted:
+        matrix[place] = 50.0
+    return xr.DataArray(matrix, dims=("layer", "head", "dim"), coords={"layer": range(layers), "dim": range(16)})
+
+
+def test_planted_channels_are_counted_in_their_pair_against_hand_count() -> None:
+    planted = norms([(0, 0, 7), (0, 1, 15), (0, 3, 0), (1, 2, 9)])
+    counts = by_rotary_pair(planted)
+    assert counts.dims == ("layer", "pair")
+    assert counts.sel(layer=0).values.tolist() == [1, 0, 0, 0, 0, 0, 0, 2]
+    assert counts.sel(layer=1).values.tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert slow_share(planted).values.tolist() == pytest.approx([2 / 3, 0])
+    assert slow_share(norms([])).isnull().all()
+
+
+def test_massive_channels_of_each_layer_are_compared_with_their_own_layer() -> None:
+    planted = norms([(0, 0, 7)])
+    planted[1] *= 1000
+    assert massive(planted).sum() == 1
+
+
+def test_overlap_of_planted_channels_against_hand_count() -> None:
+    one, other = norms([(0, 0, 7), (0, 1, 3)]), norms([(0, 0, 7), (0, 2, 5), (1, 0, 0)])
+    shared = jaccard(one, other)
+    assert shared.values.tolist() == pytest.approx([1 / 3, 0])
+    assert jaccard(norms([]), norms([])).isnull().all()
+    assert jaccard(one, one).sel(layer=0) == 1
+
+
+def test_cosine_and_rank_correlation_against_hand_count() -> None:
+    one = xr.DataArray([[[1.0, 2.0, 3.0, 4.0]]], dims=("layer", "head", "dim"))
+    np.testing.assert_allclose(spearman(one, one**3), 1)
+    np.testing.assert_allclose(spearman(one, -one), -1)
+    np.testing.assert_allclose(cosine(one, 7 * one), 1)
+    np.testing.assert_allclose(cosine(one, one[..., ::-1]), 20 / 30)
+
+
+def test_gini_against_theory() -> None:
+    def of(values: list[float]) -> float:
+        return gini(xr.DataArray([[values]], dims=("layer", "head", "dim"))).item()
+
+    assert of([3.0] * 7) == pytest.approx(0)
+    assert of([0.0] * 9 + [5.0]) == pytest.approx(0.9)  # 1 - 1/n
+    assert of([1.0, 3.0]) == pytest.approx(0.25)
+    large = xr.DataArray(np.full((1, 32, 128), 3e4, np.float16), dims=("layer", "head", "dim"))
+    assert gini(large).item() == pytest.approx(0, abs=1e-9)  # a sum in half precision overflows
