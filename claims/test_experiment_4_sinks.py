@@ -6,8 +6,8 @@ tokens of natural text; uniform causal attention would score 0.06 there, so a si
 
 import xarray as xr
 
-from dropeact.estimators import Estimate, difference, mean, ratio
-from dropeact.estimators.regions import equivalent_rate, fewer_by_ratio, higher_rate, lower_rate, most
+from dropeact.estimators import Argmax, Estimate, argmax, difference, mean, ratio
+from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate, lower_rate, most
 from dropeact.measured import Measured
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates
@@ -74,14 +74,27 @@ def bos_norm_peak(measured: Measured) -> Estimate:
 def entropy_minimum(measured: Measured) -> Estimate:
     """Representations are less compressed in DroPE: their smallest entropy over the layers is higher.
 
-    mean over texts of min_l H_l of DroPE minus that of RoPE; H = -sum_j p_j ln p_j, p_j = sigma_j^2 / sum sigma^2 of the
-    hidden states after block l
+    mean over texts of min_l H_l of DroPE minus that of RoPE; H = -sum_j p_j ln p_j, p_j = sigma_j^2 / sum sigma^2 of
+    the hidden states after block l
     """
     drope, rope = (
         model.observations["entropy"].isel(depth=slice(1, None)).min("depth", skipna=False)
         for model in (measured.drope, measured.rope)
     )
     return difference(drope, rope, unit="nats")
+
+
+@claim("bos-spike-delayed", region=at_least(0.0, "later: the lead of the layers after w"), layers="write")
+def bos_spike_delayed(measured: Measured) -> Argmax:
+    """The first token's norm is written at a later layer in DroPE than in RoPE.
+
+    argmax over l <= L/2 of |x_0 after block l| - |x_0 before| of DroPE lies after the same argmax of RoPE
+    """
+    written = measured.drope.first_norm.diff("depth", label="lower").rename(depth="layer")
+    early = written.isel(layer=slice(0, written.sizes["layer"] // 2 + 1))
+    layers = early["layer"].values.tolist()
+    later = {half: [layer for layer in layers if layer > w] for half, w in measured.write_layers.items()}
+    return argmax(early, later, unit="norm")
 
 
 sink_rate_rope.replicated_within(replicates("sink-rate-rope", "rate", scale="rate"), protocol="natural")

@@ -1,7 +1,9 @@
 """Upstream findings: what the papers that the study builds on say, asked of this pair."""
 
-from dropeact.estimators import Conjunction, Estimate, both, difference, mean, ratio
-from dropeact.estimators.regions import equivalent_nats, far_more_by_ratio, most
+import xarray as xr
+
+from dropeact.estimators import Conjunction, Estimate, Part, both, difference, mean, ratio
+from dropeact.estimators.regions import at_most, equivalent_nats, far_more_by_ratio, most, within
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates
@@ -33,6 +35,38 @@ def gu_sink_rate(measured: Measured) -> Estimate:
     scores = measured.rope.sink_scores(convention="with_first_query")
     rate = (scores > 0.3).where(scores.notnull()).mean(["layer", "head"], skipna=False)
     return mean(rate, unit="share of heads")
+
+
+@claim("queipo-sink-and-valley-together", region=at_most(-0.3, "opposite directions: r <= -0.3", scale="rate"))
+def queipo_sink_and_valley_together(measured: Measured) -> Estimate:
+    """Across layers, the first token's norm and the entropy of the representations move in opposite directions (RoPE).
+
+    mean over texts of Pearson's r over depths 1..L between |x_0| and H
+    """
+    norm, entropy = (
+        measured.rope.observations[name].isel(depth=slice(1, None)).astype(float) for name in ("first_norm", "entropy")
+    )
+    return mean(xr.corr(norm, entropy, dim="depth"), unit="r")
+
+
+@claim(
+    "sun-few-and-constant", region=within(1, 10, "a handful: 1 to 10", scale="rate"), kind="direction", set="observe"
+)
+def sun_few_and_constant(measured: Measured) -> Conjunction:
+    """A handful of hidden-state channels exceed 1000 times the median, on the first token (RoPE model).
+
+    mean over texts of the largest number over depths of channels with |h| > 100 and |h| >= 1000 median|h|, in 1..10;
+    and the largest activation after the layer that writes it belongs to token 0 in most texts
+    """
+    seen = measured.rope.phenomena
+    after = max(measured.write_layers.values()) + 1
+    on_first = (seen["activation_token"].sel(depth=after, rank=1, drop=True) == 0).astype(float)
+    return Conjunction(
+        (
+            Part("channels", mean(seen["massive_activation_channels"].max("depth").astype(float), unit="channels")),
+            Part("on the first token", mean(on_first, unit="share of texts"), most()),
+        )
+    )
 
 
 @claim("gelberg-recalibration-recovers", region=equivalent_nats())

@@ -21,6 +21,10 @@ condition  what was changed in the forward pass (baseline, massive, random-0, ..
 comparison how the noise floor was taken: `repeat` of the same pass, one against two `threads`
 stage      a point of a recalibration: the RoPE parent, just dropped, or a snapshot at a token count
 position_bin  the first position of a run of 128 target tokens
+task       what an item asks of a model: cities, sports, reviews; `asked`: whether yes is the right answer
+form       how a hidden number is asked for: `plain` (needle and question) or `cued` (the quiz is announced)
+candidate  the exact number, or a near miss of it
+needle_depth where in the text the number stands, 0..1; `value` is the number
 column     `rope`, `dropped` (the same weights without rotation) or `drope` (dropped and recalibrated)
 ========== =================================================================================================
 """

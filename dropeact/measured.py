@@ -51,6 +51,11 @@ class Model:
         return self.measurement("observations")
 
     @cached_property
+    def phenomena(self) -> xr.Dataset:
+        """What else the same pass shows: write shares, local attention, residual shares, Q/K norms, activations."""
+        return self.measurement("phenomena")
+
+    @cached_property
     def disruption(self) -> xr.Dataset:
         """Loss in nats per text under each condition."""
         return self.measurement("disruption")

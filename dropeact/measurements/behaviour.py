@@ -1,11 +1,13 @@
 """The behaviour set: facts and hidden numbers, asked of every model under every condition."""
 
+import hashlib
 from collections.abc import Iterator
 
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, other_half
-from dropeact.corpus.facts import facts, facts_hash
+from dropeact.corpus import retrieval as prompts
+from dropeact.corpus.facts import facts, facts_hash, haystack
 from dropeact.measured import write_layer
 from dropeact.measurements import completions, conditions, core, knowledge, manipulation, retrieval
 from dropeact.measurements.measuring import Measuring, Task
@@ -50,8 +52,14 @@ def found_numbers(measuring: Measuring, column: str, half: str) -> Task:
     """Hidden numbers of one half, looked for under the conditions of a column."""
     names = [name for name in conditions.OF_COLUMN[column] if name in conditions.RETRIEVED]
     keys = core.selection_keys(measuring, "passages", half)
-    code = (retrieval, *ASKING)
-    asked = {"conditions": names, "lengths": list(retrieval.LENGTHS), "other": keys}
+    code = (retrieval, prompts, *ASKING)
+    asked = {
+        "conditions": names,
+        "lengths": list(retrieval.LENGTHS),
+        "only": {name: list(lengths) for name, lengths in conditions.SHORTEST.items()},
+        "haystack": haystack_hash(),
+        "other": keys,
+    }
     cell = measuring.cell(column, "passages", half, "retrieval", code, **asked)
 
     def measure() -> xr.Dataset:
@@ -63,10 +71,16 @@ def found_numbers(measuring: Measuring, column: str, half: str) -> Task:
             checkpoint.tokenizer,
             conditions.conditions(chosen, write_layer=layer, names=names),
             half=half,
+            only=conditions.SHORTEST,
             first_ids=measuring.first_ids(column),
         )
 
     return Task(cell, 200 * len(names), measure)
+
+
+def haystack_hash() -> str:
+    """Content hash of the sentences that numbers are hidden among."""
+    return hashlib.sha256("\n".join(haystack()).encode()).hexdigest()
 
 
 def selected_layer(measuring: Measuring, half: str) -> int:

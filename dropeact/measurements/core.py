@@ -31,10 +31,8 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
 
 
 def corpora(measuring: Measuring) -> tuple[str, ...]:
-    """Natural passages, and repeated sentences where the study's figures are judged or observations asked for."""
-    request = measuring.request
-    repeated = request.pair.published or "observe" in request.chosen_sets
-    return ("passages", "repeated") if repeated else ("passages",)
+    """Natural passages, and repeated sentences where the study's own figures are judged."""
+    return ("passages", "repeated") if measuring.request.pair.published else ("passages",)
 
 
 def observations(measuring: Measuring, column: str, corpus: str, half: str) -> Task:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dropeact import corpus as corpora
 from dropeact.axes import InputError
-from dropeact.measurements import behaviour, core
+from dropeact.measurements import behaviour, core, phenomena
 from dropeact.measurements.measuring import SETS, Measuring, Request, Task, device_name, versions
 from dropeact.measurements.progress import Progress
 from dropeact.store import Store, canonical
@@ -20,6 +20,8 @@ __all__ = ["Measuring", "Request", "check_same_pair", "measure_pair", "tasks"]
 def tasks(measuring: Measuring) -> list[Task]:
     """Every cell of the sets that were asked for; later sets select on what earlier ones measured."""
     asked = [*core.tasks(measuring)]
+    if "observe" in measuring.request.chosen_sets:
+        asked += phenomena.tasks(measuring)
     if "behaviour" in measuring.request.chosen_sets:
         asked += behaviour.tasks(measuring)
     return asked

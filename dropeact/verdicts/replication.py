@@ -22,6 +22,18 @@ def replicates(id: str, figure: str, *, scale: Scale) -> Region:
     return within(center - half, center + half, _why(id, figure), scale=scale)
 
 
+def replicates_difference(id: str) -> Region:
+    """The published DroPE figure minus the RoPE one, give or take the claim's tolerance."""
+    entry = published.claims()[id]
+    rope, drope = entry.figures["rope"], entry.figures["drope"]
+    if isinstance(rope, tuple) or isinstance(drope, tuple) or entry.tolerance is None:
+        raise InputError(
+            f"expected figures rope and drope with a tolerance; got those of {id}; judge its direction only"
+        )
+    half = entry.tolerance.half_width(drope - rope)
+    return within(drope - rope - half, drope - rope + half, _why(id, "difference"))
+
+
 def replicates_nats(id: str, before: str, after: str) -> Region:
     """A published pair of perplexities as a loss difference ln(after / before) in nats, with the claim's tolerance."""
     entry = published.claims()[id]

@@ -1,0 +1,76 @@
+"""Experiments 8 and 9: attention's share of what a block adds to the stream, for ordinary tokens, and Q/K norms.
+
+The share |a| / (|a| + |m|) is a median over ordinary tokens: the study's mean over all tokens is set by the first token
+and one delimiter (its 0.9 % at layer 1).
+"""
+
+import xarray as xr
+
+from dropeact.estimators import Conjunction, Estimate, both, difference, ratio
+from dropeact.estimators.regions import at_most, equivalent_share, far_more_by_ratio
+from dropeact.measured import Measured, Model
+from dropeact.verdicts import claim
+
+MEANS = (
+    "The study averages norms over all tokens, the first and a delimiter among them; here the median ordinary token."
+)
+
+
+def ordinary_share(model: Model) -> xr.DataArray:
+    """Attention's share of the update of an ordinary token, per text and layer."""
+    return model.phenomena["attention_share"].sel(token_class="ordinary", drop=True)
+
+
+@claim("layer1-attention-contribution", region=far_more_by_ratio(), layers="write", set="observe", note=MEANS)
+def layer1_attention_contribution(measured: Measured) -> Estimate:
+    """At the layer that writes the first token's norm, attention contributes at least twice the share in DroPE.
+
+    mean over texts of the share at w of DroPE over that of RoPE, w selected on the other half
+    """
+    drope, rope = (measured.at_write(ordinary_share(model)) for model in (measured.drope, measured.rope))
+    return ratio(drope, rope)
+
+
+@claim("layer1-qk-norms", region=far_more_by_ratio(), layers="write", set="observe")
+def layer1_qk_norms(measured: Measured) -> Conjunction:
+    """At the layer that writes the first token's norm, Query and Key projections are at least twice as long in DroPE.
+
+    mean over texts of mean_t |q_t| (and |k_t|) over all heads as projected, at w, DroPE over RoPE
+    """
+    return both(
+        {
+            tensor: ratio(
+                *(
+                    measured.at_write(model.phenomena[f"{tensor}_length"].sel(site="projected", drop=True))
+                    for model in (measured.drope, measured.rope)
+                )
+            )
+            for tensor in ("query", "key")
+        }
+    )
+
+
+@claim(
+    "layer0-attention-suppressed",
+    region=at_most(0.5, "far less: at most half", scale="ratio"),
+    layers="write",
+    set="observe",
+    note=MEANS,
+)
+def layer0_attention_suppressed(measured: Measured) -> Estimate:
+    """Before the layer that writes the first token's norm, attention contributes at most half the share in DroPE.
+
+    mean over texts and layers l < w of the share of DroPE over that of RoPE
+    """
+    drope, rope = (measured.before_write(ordinary_share(model)) for model in (measured.drope, measured.rope))
+    return ratio(drope, rope)
+
+
+@claim("balance-late-layers-equal", region=equivalent_share(), layers="write", set="observe", note=MEANS)
+def balance_late_layers_equal(measured: Measured) -> Estimate:
+    """After the layer that writes the first token's norm, attention's share is the same in both models, within 0.05.
+
+    mean over texts and layers l > w of the share of DroPE minus that of RoPE
+    """
+    drope, rope = (measured.after_write(ordinary_share(model)) for model in (measured.drope, measured.rope))
+    return difference(drope, rope, unit="share")

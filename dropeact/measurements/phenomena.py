@@ -1,0 +1,31 @@
+"""The observe set: what else one probed pass of the passages shows, beyond what the core claims need."""
+
+from collections.abc import Iterator
+
+import xarray as xr
+
+from dropeact.axes import COLUMNS, HALVES
+from dropeact.measurements import core, observe, perplexity
+from dropeact.measurements.measuring import Measuring, Task
+
+BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
+
+
+def tasks(measuring: Measuring) -> Iterator[Task]:
+    """Every cell, model by model."""
+    for column in COLUMNS:
+        yield from (phenomena(measuring, column, half) for half in HALVES)
+
+
+def phenomena(measuring: Measuring, column: str, half: str) -> Task:
+    """Massive activations, local attention, write shares, residual shares and Q/K norms of one half of the passages."""
+    code = (observe, *BEYOND, perplexity, *core.PROBES)
+    cell = measuring.cell(column, "passages", half, "phenomena", code, length=core.OBSERVATION_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, core.OBSERVATION_LENGTH)
+        model = measuring.checkpoint(column).model
+        seen = observe.observe(model, tokens, ids=ids, halves=[half] * len(ids), phenomena=BEYOND)
+        return seen.drop_vars(["nats", "nats_mean"])
+
+    return Task(cell, measuring.count("passages", half) * 2, measure)
