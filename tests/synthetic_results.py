@@ -23,7 +23,7 @@ def results(
     seed: int = 0,
     same: bool = False,
     plant: dict[Column, dict[str, float]] | None = None,
-    cells: tuple[str, ...] = ("observations", "disruption"),
+    cells: tuple[str, ...] = ("observations", "disruption", "phenomena"),
 ) -> Path:
     """A folder of results. `plant[column]` moves a column's quantities; `same` makes the columns equal."""
     store = Store(directory)
@@ -36,10 +36,10 @@ def results(
                     [seed, len(corpus), HALVES.index(half), 0 if same else COLUMNS.index(column)]
                 )
                 moved = (plant or {}).get(column, {})
-                made = {"observations": observations, "disruption": disruption}
+                made = {"observations": observations, "disruption": disruption, "phenomena": phenomena}
                 for name in cells:
                     store.save(Cell(column, corpus, arm, half, name), made[name](rng, ids, half, moved), {})
-    store.write_run(run_record(pair, texts))
+    store.write_run(run_record(pair, texts) | {"sets": ["core", "observe"] if "phenomena" in cells else ["core"]})
     return directory
 
 
@@ -110,6 +110,39 @@ def observations(rng: np.random.Generator, ids: list[str], half: str, moved: dic
             "convention": ["without_first_query", "with_first_query"],
             "position_bin": [0, 128, 256, 384],
             "selected_on": [half],
+        },
+    )
+
+
+def phenomena(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
+    """What else a pass shows: write scores, local mass, residual shares, lengths of Q and K, massive activations."""
+    n = len(ids)
+
+    def around(center: float, *shape: int) -> np.ndarray:
+        return center * rng.normal(1, 0.02, (n, *shape))
+
+    share = around(moved.get("attention_share", 0.4), LAYERS, 3)
+    lengths = {
+        f"{t}_length": (("text", "layer", "site"), around(moved.get("length", 50.0), LAYERS, 2)) for t in TENSORS[:2]
+    }
+    tokens = np.full((n, LAYERS + 1, 3), int(moved.get("token", 0)))
+    return xr.Dataset(
+        lengths
+        | {
+            "write_score": (("text", "layer", "head"), around(moved.get("write", 0.2), LAYERS, HEADS)),
+            "local_mass": (("text", "layer", "head"), around(moved.get("local", 0.2), LAYERS, HEADS)),
+            "attention_share": (("text", "layer", "token_class"), share),
+            "massive_activation_channels": (("text", "depth"), np.full((n, LAYERS + 1), int(moved.get("channels", 2)))),
+            "activation_token": (("text", "depth", "rank"), tokens),
+        },
+        coords={
+            "text": ids,
+            "half": ("text", [half] * n),
+            "layer": range(LAYERS),
+            "depth": range(LAYERS + 1),
+            "rank": [1, 2, 3],
+            "site": list(SITES),
+            "token_class": ["first", "massive", "ordinary"],
         },
     )
 

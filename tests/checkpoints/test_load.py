@@ -5,6 +5,7 @@ import torch
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
+from dropeact.checkpoints.drope import dropped
 from dropeact.checkpoints.load import drop, load, resolve
 from tests.checkpoints import tiny
 
@@ -63,6 +64,21 @@ def test_remote_code_is_refused(folder):
     edit(folder, model_type="drope_llama", auto_map={"AutoModelForCausalLM": "modeling.Model"})
     with pytest.raises(InputError, match="needs remote code"):
         load(str(folder))
+
+
+def test_published_drope_layout_loads_without_its_own_code(tmp_path):
+    """A published checkpoint names model_type llama_drope, an attention type, and code of its own (not needed here)."""
+    folder = tiny.saved(tmp_path / "published")
+    edit(
+        folder,
+        model_type="llama_drope",
+        attention_type="nope",
+        architectures=["DroPELlamaForCausalLM"],
+        auto_map={"AutoConfig": "drope.DroPELlamaConfig", "AutoModelForCausalLM": "drope.DroPELlamaForCausalLM"},
+    )
+    checkpoint = load(str(folder))
+    torch.testing.assert_close(checkpoint.model(TOKENS).logits, dropped(tiny.llama())(TOKENS).logits)
+    assert checkpoint.identity["attention"] == "nope"
 
 
 def test_unsupported_architecture_is_named(folder):

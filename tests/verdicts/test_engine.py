@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import xarray as xr
-from tests.synthetic_results import PAIR, results
 
 from dropeact import measured as views
 from dropeact.estimators import NotApplicable, Untestable, difference, mean, ratio
@@ -11,6 +10,7 @@ from dropeact.pairs import Pair
 from dropeact.store import Store
 from dropeact.verdicts import judge, load_claims
 from dropeact.verdicts.registry import Claim
+from tests.synthetic_results import PAIR, results
 
 
 def made(function, id="x", *, region=None, layers="all", set="core", family="f"):
@@ -63,6 +63,11 @@ def test_identical_models_support_no_difference(identical):
         "sink-rate-early-layers",
         "bos-norm-peak",
         "entropy-minimum",
+        "bos-write-higher",
+        "layer1-attention-contribution",
+        "layer1-qk-norms",
+        "layer0-attention-suppressed",
+        "bos-spike-delayed",
     }
     verdicts = {record.id: record.verdict for record in judge(identical, claims=load_claims())}
     assert {id: verdicts[id] for id in between if verdicts[id] == "supported"} == {}
@@ -240,12 +245,18 @@ def test_regions_of_the_declared_wording():
 
 def test_each_claim_of_the_catalogue_can_be_contradicted(tmp_path):
     """Planted the other way round, no claim of the core set is supported on all of three worlds."""
-    worlds = [
-        {"drope": {"query_count": 2, "key_count": 2, "value_count": 3, "sink": 0.2, "peak": 3, "entropy": -0.5, "loss": 1, "massive": 2.5},
-         "rope": {"sink": 0.05, "massive": 0.0}},
-        {"drope": {"query_count": 1.0, "surge": 0.2, "massive": 0.0, "random": 0.5}, "rope": {"query_count": 0.02, "key_count": 0.02, "random": 0.5}},
-        {"drope": {"sink": 0.9, "surge": 0.5}, "rope": {"sink": 0.1}},
-    ]  # fmt: skip
+    down = {"query_count": 2, "key_count": 2, "value_count": 3, "sink": 0.2, "peak": 3, "entropy": -0.5, "loss": 1}
+    worlds: list[dict] = [
+        {
+            "drope": down | {"massive": 2.5, "write": 0.1, "local": 0.5, "attention_share": 0.5, "length": 40},
+            "rope": {"sink": 0.05, "massive": 0.0, "channels": 50, "token": 7},
+        },
+        {
+            "drope": {"query_count": 1.0, "surge": 0.2, "massive": 0.0, "random": 0.5},
+            "rope": {"query_count": 0.02, "key_count": 0.02, "random": 0.5},
+        },
+        {"drope": {"sink": 0.9, "surge": 0.5, "attention_share": 0.2}, "rope": {"sink": 0.1}},
+    ]
     seen: dict[str, set[str]] = {}
     for i, plant in enumerate(worlds):
         for record in judge(results(tmp_path / str(i), plant=plant), claims=load_claims()):

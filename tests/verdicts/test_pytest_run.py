@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.synthetic_results import PAIR, results
 
 ROOT = Path(__file__).parents[2]
