@@ -4,7 +4,6 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from dropeact.axes import InputError
 
@@ -30,8 +29,8 @@ class Options:
     source: str
     destination: str
     corpus: str
-    objective: Literal["distill", "ce"] = "distill"
-    trainables: Literal["all", "attention", "lora"] = "attention"
+    objective: str = "distill"
+    trainables: str = "attention"
     tokens: int | None = None
     budget_minutes: float | None = None
     length: int = 512
@@ -42,11 +41,11 @@ class Options:
     seed: int = 42
     separator: str | None = None
     keep_rope: bool = False
-    qk_norm: Literal["q", "k", "qk"] | None = None
+    qk_norm: str | None = None
     softmax_scale: float | None = None
     from_adapter: str | None = None
     lora_rank: int = 64
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: str = "auto"
     checkpointing: bool = False
     corpus_tokens: int | None = None
     heldout_windows: int = 16

@@ -36,13 +36,20 @@ def test_contributions_add_up_to_what_the_block_leaves(kind: str) -> None:
     torch.testing.assert_close(total, torch.ones_like(total), atol=1e-4, rtol=0)
 
 
+def keeping(kept: list[torch.Tensor]):
+    def hook(_module: torch.nn.Module, _args: tuple, output: torch.Tensor | tuple) -> None:
+        kept.append(first_of(output))
+
+    return hook
+
+
 def test_medians_per_token_class_agree_with_hooks_in_float64() -> None:
     model, ids = tiny_models.llama(), tiny_models.tokens(3, 21)
     observed = observe(model, ids, ids=list("abc"), halves=["A"] * 3, phenomena=PHENOMENA)
     outputs: dict[str, list[torch.Tensor]] = {"self_attn": [], "mlp": []}
     for block in blocks_of(model.double()):
         for name, module in zip(outputs, (block.attention, block.mlp), strict=True):
-            module.register_forward_hook(lambda _m, _a, output, kept=outputs[name]: kept.append(first_of(output)))
+            module.register_forward_hook(keeping(outputs[name]))
     model(ids, use_cache=False)
     a, m = (torch.stack(outputs[name]).norm(dim=-1).transpose(0, 1).numpy() for name in outputs)
     shares = a / (a + m)
