@@ -75,7 +75,7 @@ def is_exact(outcome: Outcome) -> bool:
 
 
 def why_contradicted(outcome: Outcome, region: Region) -> str:
-    """Say how a contradicted claim fails: opposite, too small (or large), outside the margin, or in words."""
+    """Say how a contradicted claim fails: opposite (its interval is), too small or large, outside the margin, in words."""
     if isinstance(outcome, Argmax):
         return outcome.found
     if isinstance(outcome, Conjunction):
@@ -83,11 +83,12 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
         return f"{worst.label}: {why_contradicted(worst.estimate, worst.region or region)}"
     if region.is_margin:
         return "outside the margin"
+    low, high = (outcome.value, outcome.value) if outcome.is_exact else outcome.interval
     if region.low > -inf:
-        return "opposite" if outcome.value < region.null < region.low else "too small"
+        return "opposite" if high < region.null < region.low else "too small"
     if region.null <= region.high:
         return "too large"
-    return "opposite" if outcome.value > region.null else "too small"
+    return "opposite" if low > region.null else "too small"
 
 
 def why_inconclusive(outcome: Outcome, region: Region, family: int) -> str:
