@@ -75,7 +75,7 @@ def is_exact(outcome: Outcome) -> bool:
 
 
 def why_contradicted(outcome: Outcome, region: Region) -> str:
-    """Say how a contradicted claim fails: opposite (its interval is), too small or large, outside the margin, in words."""
+    """Say how a contradicted claim fails: opposite (all its interval is), too small or large, outside the margin."""
     if isinstance(outcome, Argmax):
         return outcome.found
     if isinstance(outcome, Conjunction):
