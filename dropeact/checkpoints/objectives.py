@@ -86,8 +86,8 @@ def _scaled(ctx, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
 def distillation(
     hidden: Float[Tensor, "token hidden"],
     head: Float[Tensor, "vocabulary hidden"],
-    parent_hidden: Float[Tensor, "token hidden"],
-    parent_head: Float[Tensor, "vocabulary hidden"],
+    parent_hidden: Float[Tensor, "token parent_hidden"],
+    parent_head: Float[Tensor, "vocabulary parent_hidden"],
 ) -> Float[Tensor, ""]:
     """Return the sum over tokens of the forward KL from the parent's next-token distribution to the student's, in nats.
 

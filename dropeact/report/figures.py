@@ -67,7 +67,7 @@ class Drawing:
         if replace or not path.is_file():
             with mpl.rc_context(STYLE):
                 canvas = Canvas(figsize=(3.4 * self.panels if self.panels > 1 else 6.0, 2.8))
-                self.paint(np.atleast_1d(canvas.subplots(1, self.panels)), measured)
+                self.paint(list(np.atleast_1d(canvas.subplots(1, self.panels))), measured)
                 save(canvas, path)
         return Figure(path, self.title, self.caption, self.experiment)
 

@@ -9,11 +9,11 @@ from dropeact.measured import MissingMeasurement
 from dropeact.pairs import Pair
 from dropeact.store import Store
 from dropeact.verdicts import judge, load_claims
-from dropeact.verdicts.registry import Claim
+from dropeact.verdicts.registry import Claim, Layers, Sets
 from tests.synthetic_results import PAIR, results
 
 
-def made(function, id="x", *, region=None, layers="all", set="core", family="f"):
+def made(function, id="x", *, region=None, layers: Layers = "all", set: Sets = "core", family="f"):
     return Claim(id, function, region or at_least(0.2, "r"), "direction", "1", layers, set, family, "")
 
 
@@ -189,7 +189,7 @@ def test_untestable_and_unmeasured_records_still_count_in_the_family(planted):
     alone = one(planted, made(statement(weak)))
     crowd = {"a": made(statement(weak), "a")} | {n: made(statement(broken), n) for n in "bcdefgh"}
     crowded = judge(planted, claims=crowd)[0]
-    assert crowded.p_adjusted == pytest.approx(min(1.0, 8 * alone.p_adjusted))
+    assert crowded.p_adjusted == pytest.approx(min(1.0, 8 * (alone.p_adjusted or 0)))
 
 
 def test_a_family_never_shrinks_below_its_fixed_size(planted):
@@ -199,7 +199,7 @@ def test_a_family_never_shrinks_below_its_fixed_size(planted):
         return mean(texts * 0 + 0.2 + rng.normal(0.09, 0.2, texts.sizes["text"]), unit="rate")
 
     alone, locked = one(planted, made(statement(weak))), one(planted, made(statement(weak)), families={"f": 10})
-    assert locked.p_adjusted == pytest.approx(min(1.0, 10 * alone.p_adjusted))
+    assert locked.p_adjusted == pytest.approx(min(1.0, 10 * (alone.p_adjusted or 0)))
 
 
 def test_exact_records_stay_outside_the_family(planted):
