@@ -13,9 +13,8 @@ from dropeact.probes.interventions import Intervention, ZeroDims
 CONDITIONS = ("baseline", "massive", "first-mlp", "combined")
 OF_COLUMN = {"rope": (*CONDITIONS, "random-0"), "dropped": ("baseline",), "drope": CONDITIONS}
 RETRIEVED = ("baseline", "massive", "random-0", "first-mlp")  # conditions under which numbers are looked for
-SHORTEST: dict[str, Sequence[int]] = dict.fromkeys(
-    RETRIEVED[1:], LENGTHS[:1]
-)  # `only` of `retrieval`: all lengths for the baseline alone
+# `only` of `retrieval`: all lengths for the baseline alone
+SHORTEST: dict[str, Sequence[int]] = dict.fromkeys(RETRIEVED[1:], LENGTHS[:1])
 
 
 def conditions(
