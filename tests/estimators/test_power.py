@@ -45,3 +45,9 @@ def test_skewness_against_scipy_and_without_spread():
     values = np.random.default_rng(1).exponential(size=50)
     assert skewness(values) == pytest.approx(float(stats.skew(values)))
     assert skewness(np.ones(5)) == 0.0
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 16, 32])
+@pytest.mark.parametrize("family", [1, 10])
+def test_smallest_effect_is_found_for_every_sample_and_family(n, family):
+    assert power(smallest_effect(n, family), n, 0.025 / family) == pytest.approx(0.8, abs=1e-3)
