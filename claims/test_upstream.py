@@ -46,7 +46,8 @@ def queipo_sink_and_valley_together(measured: Measured) -> Estimate:
     norm, entropy = (
         measured.rope.observations[name].isel(depth=slice(1, None)).astype(float) for name in ("first_norm", "entropy")
     )
-    return mean(xr.corr(norm, entropy, dim="depth"), unit="r")
+    known = (norm.notnull() & entropy.notnull()).all("depth")  # xr.corr would leave a NaN out
+    return mean(xr.corr(norm, entropy, dim="depth").where(known), unit="r")
 
 
 @claim(

@@ -93,7 +93,10 @@ def provenance(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differenc
     for column in COLUMNS:
         one, other = (run.get("checkpoints", {}).get(column, {}) for run in (old, new))
         pairs_of += [(f"{column} {name}", one.get(name), other.get(name)) for name in ("sha256", "id", "revision")]
-        pairs_of += [(f"{column} {name}", one.get(name), other.get(name)) for name in ("quantization", "adapter")]
+        pairs_of += [(f"{column} quantization", one.get("quantization"), other.get("quantization"))]
+        adapters = [identity.get("adapter") or {} for identity in (one, other)]
+        names = dict.fromkeys([*adapters[0], *adapters[1]])
+        pairs_of += [(f"{column} adapter {name}", adapters[0].get(name), adapters[1].get(name)) for name in names]
     pairs_of += [(name, old.get(name), new.get(name)) for name in ("corpus", "texts", "arm", "dtype", "sets", "device")]
     versions = [run.get("versions", {}) for run in (old, new)]
     pairs_of += [(f"{name} version", versions[0].get(name), versions[1].get(name)) for name in VERSIONS]
