@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from dropeact import bundled, measured, pairs
-from dropeact.axes import InputError
 from dropeact.pairs import Pair
 from dropeact.report import words
-from dropeact.report.html_charts import Chart, Heat, charts, heat_maps, trajectory
+from dropeact.report.html_charts import Chart, Heat, charts, heat_maps
 from dropeact.report.html_lines import NumberLine, number_line
+from dropeact.report.html_trajectory import trajectory
 from dropeact.report.render import environment
 from dropeact.report.tables import perplexities
 from dropeact.store import Store, write_text
@@ -71,7 +71,7 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
             sources=sorted({record.source for record in shown}),
             heats=heats,
             heat_data=scores(heats),
-            trajectory=trajectory(read_trajectory(store.directory)),
+            trajectory=trajectory(store.directory),
             losses=perplexities(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
         )
@@ -103,14 +103,3 @@ def command(pair: Pair, id: str) -> str:
 def scores(heats: Sequence[Heat]) -> str:
     """The heat maps' values for the page's script, hundredths, as JSON that cannot end a script element."""
     return Markup(json.dumps([heat.hundredths for heat in heats], separators=(",", ":")).replace("<", "\\u003c"))
-
-
-def read_trajectory(directory: Path) -> dict[str, Any] | None:
-    """What trajectory.json of the folder says of the recalibration, None where there is none."""
-    file = directory / "trajectory.json"
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except ValueError:
-        raise InputError(f"expected JSON; got a damaged {file}; restore it or remove it") from None

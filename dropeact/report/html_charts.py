@@ -1,12 +1,12 @@
 """Measurements -> the page's charts: profiles over layers with 95 % bands, and layer x head maps of sink scores."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import TENSORS, InputError
+from dropeact.axes import TENSORS
 from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.report.figures import columns, mean_and_half_width
 from dropeact.report.html_lines import ticks
@@ -188,26 +188,3 @@ def heat_maps(view: Measured) -> list[Heat]:
         cells = [[None if np.isnan(v) else round(100 * float(v)) for v in row] for row in means]
         made.append(Heat(model.name, NAMES[model.name], cells))
     return made
-
-
-def trajectory(values: Mapping[str, Any] | None) -> list[Chart]:
-    """The recalibration over its tokens, one chart a quantity.
-
-    `values` is {"x": {"label", "values"}, "series": [{"title", "unit", "values"}]}.
-    """
-    if values is None:
-        return []
-    try:
-        x = np.asarray(values["x"]["values"], float)
-        lines = [(s["title"], s.get("unit", ""), np.asarray(s["values"], float)) for s in values["series"]]
-        if any(line.shape != x.shape for _, _, line in lines) or x.ndim != 1 or len(x) < 2:
-            raise ValueError("a series has another length than x")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"expected x and series of one length in trajectory.json; got {error}; correct or remove it"
-        ) from None
-    label = str(values["x"].get("label", "tokens"))
-    return [
-        chart(f"trajectory-{i}", "", title, "", label, unit, x, [("drope", NAMES["drope"], line, np.zeros_like(line))])
-        for i, (title, unit, line) in enumerate(lines)
-    ]

@@ -1,15 +1,16 @@
 import html
-import json
 import re
 import time
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from dropeact.axes import InputError
 from dropeact.report import words
 from dropeact.report.html import write_html
-from dropeact.report.html_charts import trajectory
 from dropeact.report.html_lines import number_line, published_value, ticks
+from dropeact.report.html_trajectory import trajectory
 from dropeact.verdicts import judge
 from tests.report.browser import axe, browser, missing
 from tests.synthetic_results import results
@@ -18,11 +19,26 @@ MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak"
 needs_browser = pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is there")
 
 
+def recalibration():
+    """Three stages of a trajectory: RoPE, just dropped, after 1,000 tokens."""
+    ones = np.ones((3, 4, 2))
+    by_layer = ("stage", "text", "layer")
+    return xr.Dataset(
+        {
+            "massive_count": ((*by_layer, "tensor"), 7.0 * np.ones((3, 4, 2, 2))),
+            "sink_rate": (by_layer, 0.5 * ones),
+            "first_norm": (("stage", "text", "depth"), ones),
+            "entropy": (("stage", "text", "depth"), ones),
+            "nats": (("stage", "text", "position_bin"), np.array([3.0, 5.0, 3.5])[:, None, None] * ones),
+        },
+        coords={"tokens": ("stage", [np.nan, 0.0, 1000.0]), "tensor": ["query", "key"], "text": list("abcd")},
+    )
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     folder = results(tmp_path_factory.mktemp("planted"), plant={"drope": MOVED})
-    line = {"x": {"label": "tokens", "values": [0, 100, 200]}, "series": [{"title": "Loss", "values": [4.0, 3.5, 3.4]}]}
-    (folder / "trajectory.json").write_text(json.dumps(line))
+    recalibration().to_netcdf(folder / "trajectory.nc", engine="h5netcdf")
     return folder
 
 
@@ -67,11 +83,16 @@ def test_the_same_results_give_the_same_bytes(page, planted, records, tmp_path):
     assert write_html(planted, records=records, output=tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
-def test_a_trajectory_is_drawn_where_there_is_one(page):
+def test_a_trajectory_is_drawn_where_there_is_one_against_hand_count(page, planted, tmp_path):
     assert 'id="trajectory"' in page.read_text()
-    assert trajectory(None) == []
-    with pytest.raises(InputError, match="of one length"):
-        trajectory({"x": {"values": [1, 2]}, "series": [{"title": "Loss", "values": [1]}]})
+    loss, massive, *_ = trajectory(planted)
+    assert (loss.title, loss.unit, loss.steps) == ("Loss", "nats per token", [(0.0, "0"), (100.0, "1,000")])
+    assert [series.values for series in loss.series] == [["3.00", "3.00"], ["5.00", "3.50"]]
+    assert massive.series[1].values == ["14.0", "14.0"]
+    assert trajectory(tmp_path) == []
+    (tmp_path / "trajectory.nc").write_text("damaged")
+    with pytest.raises(InputError, match="got a damaged"):
+        trajectory(tmp_path)
 
 
 def test_a_number_line_places_region_and_estimate_in_order(records):

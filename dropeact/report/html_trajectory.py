@@ -1,0 +1,40 @@
+"""A stored trajectory -> the page's charts of the recalibration: headline quantities against tokens."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from dropeact.axes import InputError
+from dropeact.report.figures import mean_and_half_width
+from dropeact.report.html_charts import Chart, chart
+from dropeact.report.trajectory_figure import FILE, QUANTITIES
+from dropeact.report.words import NAMES
+
+
+def trajectory(directory: Path) -> list[Chart]:
+    """One chart a quantity, the model under recalibration against RoPE's mean; none where nothing is stored."""
+    file = directory / FILE
+    if not file.is_file():
+        return []
+    try:
+        with xr.open_dataset(file, engine="h5netcdf") as stored:
+            data = stored.load()
+    except (OSError, ValueError, KeyError):
+        raise InputError(f"expected a trajectory; got a damaged {file}; restore it or remove it") from None
+    return [drawn(f"trajectory-{i}", label, quantity(data)) for i, (label, quantity) in enumerate(QUANTITIES)]
+
+
+def drawn(id: str, label: str, values: xr.DataArray) -> Chart:
+    """One quantity (stage, text) over tokens; the stage without tokens is the RoPE model, a level line."""
+    tokens = values["tokens"].values.astype(float)
+    stages = np.flatnonzero(~np.isnan(tokens))
+    center, half = mean_and_half_width(values)
+    level = np.full(len(stages), float(center[np.isnan(tokens)].mean()))
+    series = [
+        ("rope", NAMES["rope"], level, np.zeros_like(level)),
+        ("drope", "under recalibration", center[stages], half[stages]),
+    ]
+    title, _, unit = label.partition(" (")
+    title = title[0].upper() + title[1:]
+    return chart(id, "", title, "", "tokens", unit.rstrip(")"), tokens[stages], series)
