@@ -1,7 +1,8 @@
 """Measurements and provenance on disk: one NetCDF file per cell, written atomically, resumed by content key.
 
 A results folder holds `run.json` (the pair, the checkpoints, the corpus, versions) and `store/<column>/<corpus>-<arm>/
-<measurement>-<half>.nc`. Every file carries the hash of everything that its numbers depend on; a run measures a cell
+<measurement>-<half>.nc`; a measurement of many conditions is a cell each, `<measurement>.<condition>-<half>.nc`, and is
+read as one. Every file carries the hash of everything that its numbers depend on; a run measures a cell
 again when that hash changed, and never overwrites a file it does not understand.
 """
 
@@ -22,6 +23,7 @@ from dropeact.axes import InputError
 
 SCHEMA = 1
 LOCK_SECONDS = 5.0
+MISSING = {"f": np.nan, "i": -1, "U": ""}
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,19 @@ class Store:
         return path
 
     def load(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
-        """Both halves of a measurement, joined along `text` (and `selected_on` where it is pooled over texts)."""
+        """Both halves of a measurement, joined along `text` (and `selected_on` where it is pooled over texts).
+
+        Conditions with a cell of their own are joined along `condition`, in the order of their names; where one lacks a
+        label that another has, a float is NaN, an integer -1, a text empty.
+        """
         folder = self.root / column / f"{corpus}-{arm}"
-        files = sorted(folder.glob(f"{measurement}-*.nc"))
-        if not files:
-            raise FileNotFoundError(f"{column}/{corpus}-{arm}/{measurement}")
-        parts = []
-        for file in files:
+        halves: dict[str, list[xr.Dataset]] = {}
+        for file in sorted([*folder.glob(f"{measurement}-?.nc"), *folder.glob(f"{measurement}.*-?.nc")]):
             with _reading(file) as dataset:
-                parts.append(dataset.load())
-        return joined(parts)
+                halves.setdefault(_measurement(file), []).append(dataset.load())
+        if not halves:
+            raise FileNotFoundError(f"{column}/{corpus}-{arm}/{measurement}")
+        return beside([joined(parts) for parts in halves.values()])
 
     def files(self) -> list[Path]:
         """Every stored file, sorted."""
@@ -106,9 +111,11 @@ class Store:
         groups: dict[str, xr.Dataset] = {}
         for file in self.files():
             column, corpus = file.relative_to(self.root).parts[:2]
-            measurement = file.stem.rsplit("-", 1)[0]
+            measurement = _measurement(file).split(".")[0]
             where, arm = corpus.rsplit("-", 1)
-            groups.setdefault(f"/{column}/{corpus}/{measurement}", self.load(column, where, arm, measurement))
+            name = f"/{column}/{corpus}/{measurement}"
+            if name not in groups:
+                groups[name] = self.load(column, where, arm, measurement)
         return xr.DataTree.from_dict(groups)
 
     def read_run(self) -> dict[str, Any]:
@@ -166,6 +173,28 @@ def joined(parts: list[xr.Dataset]) -> xr.Dataset:
         if all(len(part.data_vars) for part in group)
     ]
     return xr.merge([*pieces, shared], compat="override", join="exact", combine_attrs="override")
+
+
+def beside(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Join the conditions of one measurement, each measured on its own."""
+    if len(parts) == 1:
+        return parts[0]
+    fills = {name: MISSING[v.dtype.kind] for name, v in parts[0].data_vars.items() if v.dtype.kind in MISSING}
+    return xr.concat(
+        parts,
+        "condition",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        fill_value=fills,
+        combine_attrs="override",
+    )
+
+
+def _measurement(file: Path) -> str:
+    """`<measurement>` or `<measurement>.<condition>` of a file of the store."""
+    return file.stem.rsplit("-", 1)[0]
 
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:

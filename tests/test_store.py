@@ -47,6 +47,38 @@ def test_halves_are_joined_along_text_and_selected_on(tmp_path):
     assert both["dose"].values.tolist() == [0, 1, 2]
 
 
+def condition_cell(name, half):
+    return Cell("rope", "passages", "first", half, f"retrieval.{name}")
+
+
+def asked(name, half, lengths):
+    shape = (2, 1, len(lengths))
+    return xr.Dataset(
+        {
+            "exact": (("text", "condition", "length"), np.ones(shape, np.float32)),
+            "error": (("text", "condition", "length"), np.zeros(shape, np.int8)),
+            "answer": (("text", "condition", "length"), np.full(shape, "7")),
+        },
+        coords={"text": [f"{half}1", f"{half}2"], "half": ("text", [half] * 2), "condition": [name], "length": lengths},
+    )
+
+
+def test_conditions_with_cells_of_their_own_are_read_as_one_and_what_lacks_is_marked(tmp_path):
+    store = Store(tmp_path)
+    for half in "AB":
+        store.save(condition_cell("baseline", half), asked("baseline", half, [256, 512]), {})
+        store.save(condition_cell("massive", half), asked("massive", half, [256]), {})
+    both = store.load("rope", "passages", "first", "retrieval")
+    assert dict(both["exact"].sizes) == {"text": 4, "condition": 2, "length": 2}
+    assert both["half"].values.tolist() == ["A", "A", "B", "B"]
+    lacking = both.sel(condition="massive", length=512)
+    assert np.isnan(lacking["exact"]).all()
+    assert (lacking["error"] == -1).all()
+    assert (lacking["answer"] == "").all()
+    assert both["error"].dtype.kind == "i"
+    assert [leaf.path for leaf in dropeact.open(tmp_path).leaves] == ["/rope/passages-first/retrieval"]
+
+
 def test_models_with_other_head_counts_share_a_store(tmp_path):
     store = Store(tmp_path)
     store.save(cell(), data(), {})

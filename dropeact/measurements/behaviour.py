@@ -1,4 +1,4 @@
-"""The behaviour set: facts and hidden numbers, asked of every model under every condition."""
+"""The behaviour set: facts and hidden numbers, asked of every model; each condition is a cell of its own."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,70 +12,76 @@ from dropeact.measured import write_layer
 from dropeact.measurements import completions, conditions, core, knowledge, manipulation, retrieval
 from dropeact.measurements.measuring import Measuring, Task
 from dropeact.probes import first_token, interventions
+from dropeact.probes.interventions import Intervention
 
+PASSES = 100  # text-passes of 256 tokens that one half of the prompts costs per 256 tokens of their length
 ASKING = (completions, conditions, manipulation, first_token, interventions)
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
     """Every cell in the order of measuring: model by model."""
     for column in COLUMNS:
-        for half in HALVES:
-            yield from (known_facts(measuring, column, half), found_numbers(measuring, column, half))
+        for condition in conditions.OF_COLUMN[column]:
+            for half in HALVES:
+                yield known_facts(measuring, column, half, condition)
+                if condition in conditions.RETRIEVED:
+                    yield found_numbers(measuring, column, half, condition)
 
 
-def known_facts(measuring: Measuring, column: str, half: str) -> Task:
-    """Facts of one half under the conditions of a column."""
+def known_facts(measuring: Measuring, column: str, half: str, condition: str) -> Task:
+    """Facts of one half under one condition."""
     items = [item for item in facts() if item.half == half]
-    names = conditions.OF_COLUMN[column]
-    keys = core.selection_keys(measuring, "passages", half)
-    code = (knowledge, *ASKING)
-    asked = {"items": facts_hash(items), "conditions": list(names), "other": keys}
-    cell = measuring.cell(column, "passages", half, "knowledge", code, **asked)
+    asked = {"items": facts_hash(items), "condition": condition} | selection(measuring, half)
+    cell = measuring.cell(column, "passages", half, f"knowledge.{condition}", (knowledge, *ASKING), **asked)
 
     def measure() -> xr.Dataset:
         checkpoint = measuring.checkpoint(column)
-        layer = selected_layer(measuring, half)
         return knowledge.knowledge(
             checkpoint.model,
             checkpoint.tokenizer,
             items,
-            conditions.conditions(core.masks(measuring, column, "passages", half), write_layer=layer, names=names),
-            write_layer=layer,
+            chosen(measuring, column, half, condition),
+            write_layer=selected_layer(measuring, half),
             selected_on=other_half(half),
             first_ids=measuring.first_ids(column),
         )
 
-    return Task(cell, len(items) * len(names) // 4, measure)
+    return Task(cell, len(items) // 4, measure)
 
 
-def found_numbers(measuring: Measuring, column: str, half: str) -> Task:
-    """Hidden numbers of one half, looked for under the conditions of a column."""
-    names = [name for name in conditions.OF_COLUMN[column] if name in conditions.RETRIEVED]
-    keys = core.selection_keys(measuring, "passages", half)
+def found_numbers(measuring: Measuring, column: str, half: str, condition: str) -> Task:
+    """Hidden numbers of one half, looked for under one condition."""
+    lengths = conditions.SHORTEST.get(condition, retrieval.LENGTHS)
+    asked = {"condition": condition, "lengths": list(lengths), "haystack": haystack_hash()}
     code = (retrieval, prompts, *ASKING)
-    asked = {
-        "conditions": names,
-        "lengths": list(retrieval.LENGTHS),
-        "only": {name: list(lengths) for name, lengths in conditions.SHORTEST.items()},
-        "haystack": haystack_hash(),
-        "other": keys,
-    }
-    cell = measuring.cell(column, "passages", half, "retrieval", code, **asked)
+    cell = measuring.cell(
+        column, "passages", half, f"retrieval.{condition}", code, **asked, **selection(measuring, half)
+    )
 
     def measure() -> xr.Dataset:
         checkpoint = measuring.checkpoint(column)
-        chosen = core.masks(measuring, column, "passages", half)
-        layer = selected_layer(measuring, half)
         return retrieval.retrieval(
             checkpoint.model,
             checkpoint.tokenizer,
-            conditions.conditions(chosen, write_layer=layer, names=names),
+            chosen(measuring, column, half, condition),
             half=half,
-            only=conditions.SHORTEST,
+            lengths=lengths,
             first_ids=measuring.first_ids(column),
         )
 
-    return Task(cell, 200 * len(names), measure)
+    return Task(cell, PASSES * sum(lengths) // 256, measure)
+
+
+def selection(measuring: Measuring, half: str) -> dict[str, dict[str, str]]:
+    """What the masks and the write layer of a condition depend on."""
+    return {"other": core.selection_keys(measuring, "passages", half)}
+
+
+def chosen(measuring: Measuring, column: str, half: str, condition: str) -> dict[str, tuple[Intervention, ...]]:
+    """The interventions of one condition, selected on the other half."""
+    masks = core.masks(measuring, column, "passages", half)
+    layer = selected_layer(measuring, half)
+    return conditions.conditions(masks, write_layer=layer, names=(condition,))
 
 
 def haystack_hash() -> str:

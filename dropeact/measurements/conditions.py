@@ -13,7 +13,7 @@ from dropeact.probes.interventions import Intervention, ZeroDims
 CONDITIONS = ("baseline", "massive", "first-mlp", "combined")
 OF_COLUMN = {"rope": (*CONDITIONS, "random-0"), "dropped": ("baseline",), "drope": CONDITIONS}
 RETRIEVED = ("baseline", "massive", "random-0", "first-mlp")  # conditions under which numbers are looked for
-# `only` of `retrieval`: all lengths for the baseline alone
+# lengths of the conditions that do not take all: only the baseline does
 SHORTEST: dict[str, Sequence[int]] = dict.fromkeys(RETRIEVED[1:], LENGTHS[:1])
 
 
