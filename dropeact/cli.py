@@ -21,7 +21,8 @@ RopeOption = Annotated[str | None, typer.Option("--rope", help="RoPE checkpoint:
 DropeOption = Annotated[str | None, typer.Option("--drope", help="DroPE checkpoint: hub id, local folder, GGUF file.")]
 TextsOption = Annotated[str | None, typer.Option("--texts", help="Your own corpus: JSONL or text.")]
 ArmOption = Annotated[str | None, typer.Option("--arm", help="first, bos or separator.")]
-OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, or all.")]
+OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, long, or all.")]
+LengthsOption = Annotated[str, typer.Option("--lengths", help="Tokens of the texts of the set long: 4096,8192.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cuda, cuda:0, mps or cpu.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
 
@@ -44,17 +45,20 @@ def measure(
     texts: TextsOption = None,
     arm: ArmOption = None,
     only: OnlyOption = "core",
+    lengths: LengthsOption = "",
     device: DeviceOption = None,
     dtype: DtypeOption = "float32",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say tokens, minutes, memory and downloads only.")] = False,
 ) -> None:
     """Measure a pair into a folder.
 
-    Example: dropeact measure --pair=smollm2-135m --out=runs/mine
+    Examples: dropeact measure --pair=smollm2-135m --out=runs/mine;
+    dropeact measure --pair=llama2-7b --only=long --lengths=4096,8192 --out=runs/7b
     """
     from dropeact.measurements import plan
 
-    request = plan.Request(chosen(pair, rope, drope, arm), arm or "", texts, only, device, dtype)
+    asked = (texts, only, device, dtype, plan.token_counts(lengths, "--lengths"))
+    request = plan.Request(chosen(pair, rope, drope, arm), arm or "", *asked)
     if dry_run:
         from dropeact.measurements import costs
 

@@ -1,9 +1,9 @@
 """Measurements and provenance on disk: one NetCDF file per cell, written atomically, resumed by content key.
 
 A results folder holds `run.json` (the pair, the checkpoints, the corpus, versions) and `store/<column>/<corpus>-<arm>/
-<measurement>-<half>.nc`; a measurement of many conditions is a cell each, `<measurement>.<condition>-<half>.nc`, and is
-read as one. Every file carries the hash of everything that its numbers depend on; a run measures a cell
-again when that hash changed, and never overwrites a file it does not understand.
+<measurement>-<half>.nc`; a measurement of many conditions or lengths is a cell each, `<measurement>.<condition>-
+<half>.nc`, and is read as one. Every file carries the hash of everything that its numbers depend on; a run measures a
+cell again when that hash changed, and never overwrites a file it does not understand.
 """
 
 import contextlib
@@ -88,8 +88,8 @@ class Store:
     def load(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
         """Both halves of a measurement, joined along `text` (and `selected_on` where it is pooled over texts).
 
-        Conditions with a cell of their own are joined along `condition`, in the order of their names; where one lacks a
-        label that another has, a float is NaN, an integer -1, a text empty.
+        Conditions or lengths with a cell of their own are joined along that dimension, in the order of their names;
+        where one lacks a label that another has, a float is NaN, an integer -1, a text empty.
         """
         folder = self.root / column / f"{corpus}-{arm}"
         halves: dict[str, list[xr.Dataset]] = {}
@@ -176,13 +176,14 @@ def joined(parts: list[xr.Dataset]) -> xr.Dataset:
 
 
 def beside(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Join the conditions of one measurement, each measured on its own."""
+    """Join the conditions, or else the lengths, of one measurement, each measured on its own."""
     if len(parts) == 1:
         return parts[0]
+    along = "length" if len({str(part["condition"].values.tolist()) for part in parts}) == 1 else "condition"
     fills = {name: MISSING[v.dtype.kind] for name, v in parts[0].data_vars.items() if v.dtype.kind in MISSING}
     return xr.concat(
         parts,
-        "condition",
+        along,
         data_vars="minimal",
         coords="minimal",
         compat="override",

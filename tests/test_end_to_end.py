@@ -162,3 +162,17 @@ def test_a_dry_run_says_what_it_would_cost(checkpoint, tmp_path):
         "downloads",
     ]
     assert not list(tmp_path.rglob("*.nc"))
+
+
+def test_the_set_long_needs_lengths_and_gives_a_cell_per_length(checkpoint, texts, tmp_path):
+    pair = pairs.of(str(checkpoint), str(checkpoint))
+    with pytest.raises(InputError, match="--lengths=4096,8192"):
+        plan.tasks(plan.Measuring(plan.Request(pair, texts=texts, sets="long"), Store(tmp_path)))
+    request = plan.Request(pair, texts=texts, sets="long", lengths=plan.token_counts("1024, 512", "--lengths"))
+    names = [task.cell.measurement for task in plan.tasks(plan.Measuring(request, Store(tmp_path)))]
+    assert names[-12:] == ["long_retrieval.512", "long_retrieval.512", "long_retrieval.1024", "long_retrieval.1024"] * 3
+
+
+def test_a_length_that_is_no_number_is_refused_by_name():
+    with pytest.raises(InputError, match="--lengths; got '4k'"):
+        plan.token_counts("4k", "--lengths")

@@ -79,6 +79,16 @@ def test_conditions_with_cells_of_their_own_are_read_as_one_and_what_lacks_is_ma
     assert [leaf.path for leaf in dropeact.open(tmp_path).leaves] == ["/rope/passages-first/retrieval"]
 
 
+def test_lengths_with_cells_of_their_own_are_read_as_one(tmp_path):
+    store = Store(tmp_path)
+    for length in (4096, 8192):
+        cell = Cell("rope", "passages", "first", "A", f"long_retrieval.{length}")
+        store.save(cell, asked("baseline", "A", [length]), {})
+    both = store.load("rope", "passages", "first", "long_retrieval")
+    assert both["length"].values.tolist() == [4096, 8192]
+    assert both["exact"].notnull().all()
+
+
 def test_models_with_other_head_counts_share_a_store(tmp_path):
     store = Store(tmp_path)
     store.save(cell(), data(), {})

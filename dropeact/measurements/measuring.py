@@ -24,7 +24,7 @@ from dropeact.corpus.arms import tokenise
 from dropeact.pairs import Pair
 from dropeact.store import Cell, Store
 
-SETS = ("core", "observe", "behaviour")
+SETS = ("core", "observe", "behaviour", "long")
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,17 @@ class Request:
     sets: str = "core"
     device: str | None = None
     dtype: str = "float32"
+    lengths: tuple[int, ...] = ()
 
     @property
     def chosen_sets(self) -> tuple[str, ...]:
-        """The sets asked for; core is always among them, because the others build on it."""
-        names = set(SETS if self.sets == "all" else self.sets.split(","))
+        """The sets asked for; core is always among them, because the others build on it; `all` is long with lengths."""
+        every = SETS if self.lengths else SETS[:-1]
+        names = set(every if self.sets == "all" else self.sets.split(","))
         if unknown := sorted(names - set(SETS)):
             raise InputError(f"expected sets of {', '.join(SETS)} or all; got {unknown[0]!r}; correct --only")
+        if "long" in names and not self.lengths:
+            raise InputError("expected lengths for the set long; got none; add --lengths=4096,8192")
         return tuple(name for name in SETS if name in names | {"core"})
 
     @property
@@ -152,6 +156,20 @@ class Measuring:
             "checkpoint": self.identities[column],
             "date": datetime.date.today().isoformat(),
         }
+
+
+def token_counts(text: str, option: str) -> tuple[int, ...]:
+    """The numbers of tokens in a list like `4096,8192`; an empty text gives none.
+
+    Raises
+    ------
+    InputError
+        When one is not a positive whole number.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if wrong := [part for part in parts if not part.isdecimal() or not int(part)]:
+        raise InputError(f"expected numbers of tokens in {option}; got {wrong[0]!r}; write them like 4096,8192")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def default_device() -> str:
