@@ -247,6 +247,10 @@ def recalibrate(
     precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Recompute activations: less memory.")] = False,
     corpus_tokens: Annotated[int | None, typer.Option("--corpus-tokens", help="Pack at most so many tokens.")] = None,
+    softmax_scale: Annotated[
+        float | None, typer.Option("--softmax-scale", help="In the place of head_dim ** -0.5.")
+    ] = None,
+    heldout_windows: Annotated[int, typer.Option("--heldout-windows", help="Windows kept out of training.")] = 16,
     evaluations: Annotated[int, typer.Option("--evaluations", help="How often held-out loss is measured.")] = 8,
     save_every: Annotated[int, typer.Option("--save-every", help="Steps between states to go on from.")] = 50,
     snapshots: Annotated[str, typer.Option("--snapshots", help="Shares of the run at which adapters are kept.")] = "",
