@@ -68,6 +68,34 @@ def measure(
     print(f"measured: {out}; judge with `dropeact report {out}`")
 
 
+@app.command()
+def harness(
+    tasks: Annotated[
+        str, typer.Option("--tasks", help="Tasks of lm-evaluation-harness: niah_single_1,ruler_qa_squad.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results; the same command resumes there.")],
+    pair: PairOption = None,
+    rope: RopeOption = None,
+    drope: DropeOption = None,
+    lengths: Annotated[str, typer.Option("--lengths", help="RULER's lengths: 4096,8192.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", help="So many items of a task.")] = None,
+    folder: Annotated[str | None, typer.Option("--include-path", help="A folder of task files of your own.")] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Ask a pair tasks of lm-evaluation-harness (`pip install lm-eval`); scores per item go into the store.
+
+    Example: dropeact harness --pair=llama2-7b --tasks=niah_single_1 --lengths=4096,8192 --out=runs/7b
+    """
+    from dropeact.measurements import harness as bridge
+    from dropeact.measurements.plan import Request, token_counts
+
+    request = Request(chosen(pair, rope, drope, None), device=device, dtype=dtype)
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    bridge.measure_tasks(request, bridge.Asked(names, limit, token_counts(lengths, "--lengths"), folder), out)
+    print(f'measured: {out}; read with `dropeact.open("{out}")`')
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def verify(context: typer.Context) -> None:
     """Judge claims: builds and runs the pytest line for you; every option of `pytest -m claims` is passed on.
