@@ -1,22 +1,20 @@
-"""The MLP of one layer left out for the first token alone: a value that a model can enter, like every intervention."""
+"""The first token without the MLP of one layer, or without its value vectors: values that a model can enter."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dropeact.axes import InputError
-from dropeact.probes.architectures import blocks_of
+from dropeact.probes.ablations import DropOutputs
+from dropeact.probes.edits import Call, Heads, editing_projections
 
 
 @dataclass(frozen=True)
 class DropFirstMlp:
     """x_0 after block `layer` is x_0 + attention(x_0), without the MLP; every other token keeps its own.
 
-    The first token is the one at absolute position 0, so that cached decoding changes none of the tokens written, and a
-    row with padding on the left is changed where its text begins: pass `position_ids` that count its real tokens.
+    The first token is the one at absolute position 0: see `DropOutputs`.
 
     References
     ----------
@@ -24,6 +22,24 @@ class DropFirstMlp:
     """
 
     layer: int
+
+    def entered(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """Apply the change to every forward pass inside."""
+        return DropOutputs(self.layer, ("mlp",), "first").entered(model)
+
+
+@dataclass(frozen=True)
+class ZeroFirstValue:
+    """Set the first token's value vectors to 0 in some layers, or in all: attending to it then adds nothing.
+
+    v_0 = 0 as projected, at absolute position 0. What attention gives the first token itself is 0 there, too.
+
+    References
+    ----------
+    Africa (2026), experiment 5.
+    """
+
+    layers: tuple[int, ...] | None = None
 
     @contextmanager
     def entered(self, model: PreTrainedModel) -> Iterator[None]:
@@ -34,25 +50,11 @@ class DropFirstMlp:
         InputError
             When the model has no such layer, or does not tell its blocks the positions of the tokens.
         """
-        blocks = blocks_of(model)
-        if not 0 <= self.layer < len(blocks):
-            raise InputError(f"expected a layer of 0..{len(blocks) - 1}; got {self.layer}; correct the write layer")
-        block, seen = blocks[self.layer], {}
 
-        def enters(_module: nn.Module, _args: tuple, kwargs: dict) -> None:
-            seen["positions"] = kwargs.get("position_ids")
+        def edit(call: Call, heads: Heads) -> Heads:
+            if call.tensor != "value":
+                return heads
+            return heads.masked_fill((call.positions == 0)[..., None, None], 0)
 
-        def leaves(_module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
-            if seen["positions"] is None:
-                raise InputError("expected position_ids at every block; got none; choose another checkpoint")
-            return output.masked_fill((seen["positions"] == 0)[..., None], 0)
-
-        hooks = [
-            block.module.register_forward_pre_hook(enters, with_kwargs=True),
-            block.mlp.register_forward_hook(leaves),
-        ]
-        try:
+        with editing_projections(model, self.layers, edit):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
