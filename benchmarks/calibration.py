@@ -20,6 +20,7 @@ from benchmarks.shapes import ASSERTED, Draw, distributions, every_part, margin,
 from dropeact.estimators import PValues
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.power import power
+from dropeact.store import write_text
 from dropeact.verdicts import load_claims
 from dropeact.verdicts.rule import decide, holm
 
@@ -208,8 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "bounds": reached,
         "failures": [row._asdict() for row in wrong],
     }
-    (ROOT / "benchmarks/results/calibration.json").write_text(json.dumps(body, indent=0) + "\n", "utf-8")
-    (ROOT / "docs/calibration.md").write_text(page(rows, defect, curve, reached), "utf-8")
+    write_text(ROOT / "benchmarks/results/calibration.json", json.dumps(body, indent=0) + "\n")
+    write_text(ROOT / "docs/calibration.md", page(rows, defect, curve, reached))
     for row in wrong:
         print(f"beyond Monte Carlo error: {row}")
     return int(bool(wrong) or not caught)
