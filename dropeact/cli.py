@@ -21,7 +21,7 @@ RopeOption = Annotated[str | None, typer.Option("--rope", help="RoPE checkpoint:
 DropeOption = Annotated[str | None, typer.Option("--drope", help="DroPE checkpoint: hub id, local folder, GGUF file.")]
 TextsOption = Annotated[str | None, typer.Option("--texts", help="Your own corpus: JSONL or text.")]
 ArmOption = Annotated[str | None, typer.Option("--arm", help="first, bos or separator.")]
-OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, long, or all.")]
+OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, ablation, long, or all.")]
 LengthsOption = Annotated[str, typer.Option("--lengths", help="Tokens of the texts of the set long: 4096,8192.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cuda, cuda:0, mps or cpu.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
@@ -302,19 +302,25 @@ def recalibration_options(given: dict) -> dict:
 
 @app.command()
 def trajectory(
-    run: Annotated[Path, typer.Argument(help="A recalibration that kept snapshots.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="A recalibration that kept snapshots; several, where one went on.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of results that the trajectory belongs to.")],
     pair: PairOption = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Keep the earlier stages of the trajectory stored there.")
+    ] = False,
 ) -> None:
     """Measure a recalibration's snapshots: the headline quantities against tokens.
 
-    Example: dropeact trajectory mine --out=runs/mine
+    Examples: dropeact trajectory mine --out=runs/mine; dropeact trajectory more --extend --out=runs/mine
     """
     from dropeact.measurements.trajectory import FILE
     from dropeact.measurements.trajectory import trajectory as measure_stages
-    from dropeact.store import write_dataset
+    from dropeact.store import read_dataset, write_dataset
 
-    write_dataset(out / FILE, measure_stages(run, chosen(pair, None, None, None)))
+    earlier = read_dataset(out / FILE) if extend else None
+    write_dataset(out / FILE, measure_stages(runs, chosen(pair, None, None, None), earlier=earlier))
     print(out / FILE)
 
 

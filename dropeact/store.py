@@ -206,6 +206,25 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
         dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
 
 
+def read_dataset(path: Path) -> xr.Dataset:
+    """Read a NetCDF file that stands beside the store, like a trajectory.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"expected a NetCDF file of dropeact; got none at {path}; measure it first")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
+        ) from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ measured and not kept.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +22,23 @@ from dropeact.measurements.progress import Progress
 from dropeact.pairs import Pair
 
 FILE = "trajectory.nc"
-TEXTS = 8
+SAME_PARENT = 1e-4  # relative; a forward pass repeats itself to about 1e-6
 
 
-def trajectory(run: Path, pair: Pair) -> xr.Dataset:
-    """Measure every snapshot of a recalibration on 8 passages, two of each register.
+def trajectory(runs: Sequence[Path], pair: Pair, *, earlier: xr.Dataset | None = None) -> xr.Dataset:
+    """Measure every snapshot of a recalibration, in one run or in several, on 8 passages, two of each register.
 
     Variables over `stage` (coordinate `tokens`: NaN for the RoPE parent, 0 just dropped): `massive_count` (text, layer,
-    tensor), `sink_rate` (text, layer), `first_norm` and `entropy` (text, depth), `nats` (text, position_bin).
+    tensor), `sink_rate` (text, layer), `first_norm` and `entropy` (text, depth), `nats` (text, position_bin). Stages of
+    an `earlier` trajectory before the first snapshot are kept: the weights of a run that this one went on from need not
+    be.
 
     Raises
     ------
     InputError
-        If the run kept no snapshots.
+        If a run kept no snapshots, or the earlier trajectory shows the RoPE parent otherwise than it is measured now.
     """
-    snapshots = sorted(path for path in (run / "snapshots").glob("*") if (path / "recipe.json").is_file())
-    if not snapshots:
-        raise InputError(f"expected a recalibration with snapshots; got none in {run}/snapshots; use --snapshots")
+    snapshots = sorted((path for run in runs for path in kept(run)), key=tokens_of)
     passages = chosen_passages()
     parts: list[xr.Dataset] = []
     with Progress(len(passages) * (len(snapshots) + 2)) as bar:
@@ -53,7 +53,32 @@ def trajectory(run: Path, pair: Pair) -> xr.Dataset:
             )
             parts.append(headline(seen).expand_dims(stage=[name]).assign_coords(tokens=("stage", [tokens])))
             bar.advance(len(passages))
-    return xr.concat(parts, "stage", coords="minimal", compat="override")
+    measured = xr.concat(parts, "stage", coords="minimal", compat="override")
+    return measured if earlier is None else continued(earlier, measured)
+
+
+def kept(run: Path) -> list[Path]:
+    """The snapshots of a run."""
+    snapshots = sorted(path for path in (run / "snapshots").glob("*") if (path / "recipe.json").is_file())
+    if not snapshots:
+        raise InputError(f"expected a recalibration with snapshots; got none in {run}/snapshots; use --snapshots")
+    return snapshots
+
+
+def tokens_of(snapshot: Path) -> int:
+    """Tokens that a snapshot was trained on, those of the runs it went on from included."""
+    return json.loads((snapshot / "recipe.json").read_text("utf-8"))["tokens"]
+
+
+def continued(earlier: xr.Dataset, measured: xr.Dataset) -> xr.Dataset:
+    """Stages of `earlier` before the first snapshot of `measured`, between its just dropped model and that snapshot."""
+    then, now = (data["nats"].sel(stage="RoPE") for data in (earlier, measured))
+    if then.shape != now.shape or not np.allclose(then, now, rtol=SAME_PARENT):
+        raise InputError("expected a trajectory of the same RoPE parent; got another one; choose another --out")
+    tokens = earlier["tokens"].values
+    before = earlier.isel(stage=np.flatnonzero((tokens > 0) & (tokens < measured["tokens"].values[2])))
+    parts = [measured.isel(stage=slice(2)), before, measured.isel(stage=slice(2, None))]
+    return xr.concat([part for part in parts if part.sizes["stage"]], "stage", coords="minimal", compat="override")
 
 
 def chosen_passages() -> list[corpus.Passage]:
@@ -71,7 +96,7 @@ def stages(pair: Pair, snapshots: list[Path]) -> Iterator[tuple[str, float, chec
     yield "RoPE", float("nan"), parent
     yield "just dropped", 0.0, checkpoints.drop(parent)
     for snapshot in snapshots:
-        tokens = json.loads((snapshot / "recipe.json").read_text("utf-8"))["tokens"]
+        tokens = tokens_of(snapshot)
         yield f"{tokens:,} tokens", float(tokens), checkpoints.load(str(snapshot))
 
 
