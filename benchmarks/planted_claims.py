@@ -29,7 +29,7 @@ from tests import synthetic_results as synthetic
 
 OWN = Pair(name="planted", rope="rope", drope="drope")
 PUBLISHED = Pair(name="planted", rope="rope", drope="drope", published=True)
-SETS = ("core", "observe", "behaviour", "long")
+SETS = ("core", "observe", "behaviour", "ablation", "long")
 JITTER = 0.01
 PRESETS: tuple[dict[str, Any], ...] = (
     {},

@@ -24,7 +24,7 @@ from dropeact.corpus.arms import tokenise
 from dropeact.pairs import Pair
 from dropeact.store import Cell, Store
 
-SETS = ("core", "observe", "behaviour", "long")
+SETS = ("core", "observe", "behaviour", "ablation", "long")
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Task:
-    """One cell and how many text-passes it takes."""
+    """One cell and how many text-passes it takes; `pace` is the time of one, relative to a text that is fully read."""
 
     cell: Cell
     passes: int
     measure: Callable[[], xr.Dataset] = field(compare=False)
+    pace: float = 1.0
 
 
 class Measuring:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dropeact import corpus as corpora
 from dropeact.axes import InputError
-from dropeact.measurements import behaviour, core, long_context, phenomena
+from dropeact.measurements import ablation, behaviour, core, long_context, phenomena
 from dropeact.measurements.measuring import SETS, Measuring, Request, Task, device_name, token_counts, versions
 from dropeact.measurements.progress import Progress
 from dropeact.store import Store, canonical
@@ -24,6 +24,8 @@ def tasks(measuring: Measuring) -> list[Task]:
         asked += phenomena.tasks(measuring)
     if "behaviour" in measuring.request.chosen_sets:
         asked += behaviour.tasks(measuring)
+    if "ablation" in measuring.request.chosen_sets:
+        asked += ablation.tasks(measuring)
     if "long" in measuring.request.chosen_sets:
         asked += long_context.tasks(measuring)
     return asked

@@ -18,7 +18,7 @@ from dropeact.verdicts.rule import Outcome
 
 Kind = Literal["direction", "magnitude", "equivalence"]
 Layers = Literal["all", "write", "literal"]
-Sets = Literal["core", "observe", "behaviour", "long"]
+Sets = Literal["core", "observe", "behaviour", "ablation", "long"]
 ProtocolName = Literal["natural", "replication"]
 Function = Callable[[Measured], Outcome]
 

@@ -1,0 +1,114 @@
+"""The ablation set: loss with channels replaced or parts of layers left out; each condition is a cell of its own."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import xarray as xr
+
+from dropeact.axes import COLUMNS, HALVES, other_half
+from dropeact.measurements import ablated, controls, core, disruption, perplexity, shapes
+from dropeact.measurements import atlas as atlases
+from dropeact.measurements.behaviour import selected_layer, selection
+from dropeact.measurements.measuring import Measuring, Task
+from dropeact.probes import ablations, channels, edits, first_token, resuming
+from dropeact.probes.channels import OnePerHead, ReplaceDims
+from dropeact.probes.first_token import DropFirstMlp, ZeroFirstValue
+from dropeact.probes.interventions import Intervention
+
+LOSSES = ("top1-mean", "bottom1-mean", *controls.CONTROLS, "first-mlp", "first-value", "first-values")
+EFFECTS = ("baseline", "first-mlp")
+EFFECTS_LENGTH = 128
+ATLAS_LENGTH = 96
+ATLAS_TEXTS = 8  # of each half
+PACE = 0.4  # texts pass in batches and little is read of them: 240 GFLOPS where the core set has 90, on two cores
+EDITING = (ablated, perplexity, channels, first_token, ablations, edits, *core.PROBES)
+OBSERVING = (ablated, *core.OBSERVING, first_token, ablations, edits)
+CHARTING = (atlases, perplexity, ablations, edits, resuming, *core.PROBES)
+
+
+def tasks(measuring: Measuring) -> Iterator[Task]:
+    """Every cell in the order of measuring: model by model, what claims rest on first."""
+    for column in COLUMNS:
+        for half in HALVES:
+            yield from (effects(measuring, column, half, condition) for condition in EFFECTS)
+            yield from (losses(measuring, column, half, condition) for condition in LOSSES)
+            yield from (atlas(measuring, column, half, name) for name in atlases.ABLATIONS)
+
+
+def losses(measuring: Measuring, column: str, half: str, condition: str) -> Task:
+    """Loss of the passages of one half under one condition; the undisturbed loss is in the core set."""
+    asked = {"condition": condition, "length": core.LOSS_LENGTH} | selection(measuring, half)
+    code = (*EDITING, disruption, controls) if condition in controls.CONTROLS else EDITING
+    cell = measuring.cell(column, "passages", half, f"ablation.{condition}", code, **asked)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, core.LOSS_LENGTH)
+        changes = interventions(measuring, column, half, condition)
+        model = measuring.checkpoint(column).model
+        return ablated.losses(model, tokens, changes, condition=condition, ids=ids, halves=[half] * len(ids))
+
+    return Task(cell, measuring.count("passages", half), measure, PACE)
+
+
+def effects(measuring: Measuring, column: str, half: str, condition: str) -> Task:
+    """The first token's norm, the sinks and the entropy of representations under one condition, per passage."""
+    asked = {"condition": condition, "length": EFFECTS_LENGTH} | selection(measuring, half)
+    cell = measuring.cell(column, "passages", half, f"effects.{condition}", OBSERVING, **asked)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, EFFECTS_LENGTH)
+        changes = interventions(measuring, column, half, condition)
+        model = measuring.checkpoint(column).model
+        return ablated.effects(model, tokens, changes, condition=condition, ids=ids, halves=[half] * len(ids))
+
+    return Task(cell, measuring.count("passages", half) * EFFECTS_LENGTH // core.LOSS_LENGTH, measure)
+
+
+def atlas(measuring: Measuring, column: str, half: str, name: str) -> Task:
+    """Loss with parts of one layer left out, for every layer, on some passages of one half."""
+    asked = {"condition": name, "length": ATLAS_LENGTH, "texts": ATLAS_TEXTS}
+    cell = measuring.cell(column, "passages", half, f"atlas.{name}", CHARTING, **asked)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, ATLAS_LENGTH)
+        few = evenly(len(ids), ATLAS_TEXTS)
+        model = measuring.checkpoint(column).model
+        return atlases.atlas(model, tokens[few], name, ids=[ids[i] for i in few], halves=[half] * len(few))
+
+    texts = min(ATLAS_TEXTS, measuring.count("passages", half))
+    passes = round(texts * whole_passes(measuring) * ATLAS_LENGTH / core.LOSS_LENGTH)
+    return Task(cell, passes, measure, PACE)
+
+
+def interventions(measuring: Measuring, column: str, half: str, condition: str) -> Sequence[Intervention]:
+    """What a condition changes in one model, selected on the other half where anything is selected.
+
+    top1-mean, bottom1-mean: Jin's channel of every head and its control, replaced by their mean over the text;
+    next-largest, smallest: controls of the massive channels, zeroed at the dose of both models; first-mlp, first-value:
+    the first token without its MLP output, or its value, at the write layer; first-values: without any value.
+    """
+    if condition in controls.CONTROLS:
+        norms = {c: measuring.norms(c, "passages", other_half(half)) for c in ("rope", "drope", column)}
+        return [controls.controls(norms[column], disruption.equal_dose(norms["rope"], norms["drope"]), condition)]
+    if condition in ("first-mlp", "first-value"):
+        layer = selected_layer(measuring, half)
+        return [DropFirstMlp(layer) if condition == "first-mlp" else ZeroFirstValue((layer,))]
+    return {
+        "baseline": [],
+        "top1-mean": [ReplaceDims(OnePerHead())],
+        "bottom1-mean": [ReplaceDims(OnePerHead(largest=False))],
+        "first-values": [ZeroFirstValue()],
+    }[condition]
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Places of `wanted` texts spread evenly over `count`: every register of the passages is among them."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted))})
+
+
+def whole_passes(measuring: Measuring) -> float:
+    """Forward passes that one atlas costs a text: one whole, then for each layer what lies above it, and the head."""
+    config = shapes.config_of(measuring.request.pair.rope)
+    layers, layer = config["num_hidden_layers"], shapes.parameters_per_layer(config)
+    head = config["vocab_size"] * config["hidden_size"]
+    return 1 + sum(head + (layers - below) * layer for below in range(layers)) / (head + layers * layer)
