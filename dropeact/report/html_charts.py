@@ -170,7 +170,7 @@ def chart(
         over=over,
         unit=unit,
         x_ticks=[(across(value), f"{value:,g}") for value in ticks(start, end)],
-        y_ticks=[(round(100 * (v - low) / (high - low), 2), f"{10**v:,g}" if log else f"{v:g}") for v in rows],
+        y_ticks=[(round(100 * (v - low) / (high - low), 2), f"{10**v:,g}" if log else f"{v:,g}") for v in rows],
         marks=[across(mark) for mark in marks],
         steps=[(across(value), f"{value:,g}") for value in x],
         series=made,
