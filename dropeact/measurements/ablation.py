@@ -11,12 +11,13 @@ from dropeact.measurements import atlas as atlases
 from dropeact.measurements.behaviour import selected_layer, selection
 from dropeact.measurements.measuring import Measuring, Task
 from dropeact.probes import ablations, channels, edits, first_token, resuming
+from dropeact.probes.ablations import DropOutputs
 from dropeact.probes.channels import OnePerHead, ReplaceDims
 from dropeact.probes.first_token import DropFirstMlp, ZeroFirstValue
 from dropeact.probes.interventions import Intervention
 
 LOSSES = ("top1-mean", "bottom1-mean", *controls.CONTROLS, "first-mlp", "first-value", "first-values")
-EFFECTS = ("baseline", "first-mlp")
+EFFECTS = ("baseline", "first-mlp", "first")
 EFFECTS_LENGTH = 128
 ATLAS_LENGTH = 96
 ATLAS_TEXTS = 8  # of each half
@@ -85,16 +86,18 @@ def interventions(measuring: Measuring, column: str, half: str, condition: str) 
 
     top1-mean, bottom1-mean: Jin's channel of every head and its control, replaced by their mean over the text;
     next-largest, smallest: controls of the massive channels, zeroed at the dose of both models; first-mlp, first-value:
-    the first token without its MLP output, or its value, at the write layer; first-values: without any value.
+    the first token without its MLP output, or its value, at the write layer; first: without both outputs there;
+    first-values: without any value.
     """
     if condition in controls.CONTROLS:
         norms = {c: measuring.norms(c, "passages", other_half(half)) for c in ("rope", "drope", column)}
         return [controls.controls(norms[column], disruption.equal_dose(norms["rope"], norms["drope"]), condition)]
-    if condition in ("first-mlp", "first-value"):
-        layer = selected_layer(measuring, half)
-        return [DropFirstMlp(layer) if condition == "first-mlp" else ZeroFirstValue((layer,))]
+    layer = selected_layer(measuring, half)
     return {
         "baseline": [],
+        "first": [DropOutputs(layer, tokens="first")],
+        "first-mlp": [DropFirstMlp(layer)],
+        "first-value": [ZeroFirstValue((layer,))],
         "top1-mean": [ReplaceDims(OnePerHead())],
         "bottom1-mean": [ReplaceDims(OnePerHead(largest=False))],
         "first-values": [ZeroFirstValue()],
