@@ -1,9 +1,10 @@
 """Experiment 5: what is written into the stream through the first token's value."""
 
 from dropeact.estimators import Estimate, ratio
-from dropeact.estimators.regions import more_by_ratio
+from dropeact.estimators.regions import more_by_ratio, similar_factor
 from dropeact.measured import Measured
 from dropeact.verdicts import claim
+from dropeact.verdicts.replication import replicates_factors
 
 
 @claim(
@@ -20,3 +21,18 @@ def bos_write_higher(measured: Measured) -> Estimate:
     """
     drope, rope = (model.phenomena["write_score"].mean(["layer", "head"]) for model in (measured.drope, measured.rope))
     return ratio(drope, rope)
+
+
+@claim("bos-v-ablation-similar", region=similar_factor(), set="ablation")
+def bos_v_ablation_similar(measured: Measured) -> Estimate:
+    """Zeroing the first token's value vectors in all layers costs both models a similar factor of perplexity.
+
+    loss increase of DroPE over that of RoPE, a ratio of means over texts
+    """
+    drope, rope = (model.nats("first-values") - model.nats("baseline") for model in (measured.drope, measured.rope))
+    return ratio(drope, rope)
+
+
+bos_v_ablation_similar.replicated_within(
+    replicates_factors("bos-v-ablation-similar", "drope", "rope"), protocol="natural"
+)

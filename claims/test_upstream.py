@@ -2,7 +2,8 @@
 
 import xarray as xr
 
-from dropeact.estimators import Conjunction, Estimate, Part, both, difference, mean, ratio
+from dropeact.estimators import Conjunction, Estimate, Part, both, difference, mean, ratio, removal
+from dropeact.estimators.accuracy import require_norm_removed
 from dropeact.estimators.regions import at_most, equivalent_nats, far_more_by_ratio, most, within
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
@@ -78,6 +79,30 @@ def gelberg_recalibration_recovers(measured: Measured) -> Estimate:
     """
     drope, rope = (model.observations["nats_mean"] for model in (measured.drope, measured.rope))
     return difference(drope, rope, unit="nats/token")
+
+
+@claim(
+    "queipo-ablation-removes-both",
+    region=at_most(0.5, "go: at most half of the sinks are left", scale="ratio"),
+    kind="direction",
+    layers="write",
+    set="ablation",
+)
+def queipo_ablation_removes_both(measured: Measured) -> Conjunction:
+    """Without the MLP output that writes the first token's norm, the sinks and the entropy valley go (RoPE model).
+
+    above w: sink heads left out of those undisturbed, a ratio of means over texts, at most one half; and the smallest
+    entropy after block w at least doubles
+    """
+    require_norm_removed(removal.checks(measured, measured.rope), "first-mlp", "RoPE")
+    after, before = (removal.sinks_above(measured, measured.rope, name) for name in ("first-mlp", "baseline"))
+    rising, valley = (removal.valley(measured, measured.rope, name) for name in ("first-mlp", "baseline"))
+    return Conjunction(
+        (
+            Part("sink rate", ratio(after, before)),
+            Part("smallest entropy", ratio(rising, valley), far_more_by_ratio()),
+        )
+    )
 
 
 gu_sink_rate.replicated_within(replicates("gu-sink-rate", "llama2_7b", scale="rate"), protocol="natural")

@@ -60,6 +60,11 @@ class Model:
         """Loss in nats per text under each condition."""
         return self.measurement("disruption")
 
+    @cached_property
+    def effects(self) -> xr.Dataset:
+        """What leaving the first token's MLP out did to its norm, to sinks and to entropies, per text."""
+        return self.measurement("effects")
+
     def counts(self, tensor: str, threshold: float = MASSIVE_THRESHOLD) -> xr.DataArray:
         """Massive values per text and layer: entries with M > threshold * mean(M)."""
         return (
@@ -92,9 +97,21 @@ class Model:
         """Mean loss per text under a condition; `random` averages the random controls first."""
         losses = self.disruption["nats"]
         if condition != "random":
-            return losses.sel(condition=condition, drop=True)
+            beyond = condition not in losses["condition"].values
+            return _condition(self.measurement("ablation")["nats"] if beyond else losses, condition)
         chosen = [name for name in losses["condition"].values.tolist() if str(name).startswith("random")]
         return losses.sel(condition=chosen).mean("condition", skipna=False)
+
+    def loss_without(self, part: str) -> xr.DataArray:
+        """Loss increase (text, layer) with a part of each layer left out: a name of the atlas (`mlp`, `first`, ...)."""
+        atlas = self.measurement("atlas")
+        return _condition(atlas["nats"], part) - atlas["undisturbed"]
+
+
+def _condition(values: xr.DataArray, condition: str) -> xr.DataArray:
+    if condition not in values["condition"].values:
+        raise MissingMeasurement(f"of the condition {condition}")
+    return values.sel(condition=condition, drop=True)
 
 
 class Measured:

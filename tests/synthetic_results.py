@@ -7,11 +7,15 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, SITES, TENSORS, THRESHOLDS, Column
+from dropeact.corpus import REGISTERS
 from dropeact.pairs import Pair
 from dropeact.store import Cell, Store
 
 LAYERS, HEADS, KV_HEADS, HEAD_DIM, WRITE = 6, 4, 2, 8, 2
 CONDITIONS = ("baseline", "massive", "random-0", "random-1", "random-2", "random-3", "norm-matched")
+ABLATED = ("top1-mean", "bottom1-mean", "next-largest", "smallest", "first-mlp", "first-value", "first-values")
+EFFECTS = ("baseline", "first-mlp", "first")
+ATLAS = ("mlp", "attention", "both", "first", "first-mlp")
 PAIR = Pair(name="synthetic", rope="rope", drope="drope", title="Synthetic")
 
 
@@ -24,23 +28,30 @@ def results(
     same: bool = False,
     plant: dict[Column, dict[str, float]] | None = None,
     cells: tuple[str, ...] = ("observations", "disruption", "phenomena"),
+    corpora: tuple[str, ...] = ("passages", "repeated"),
 ) -> Path:
     """A folder of results. `plant[column]` moves a column's quantities; `same` makes the columns equal."""
     store = Store(directory)
     arm = pair.primary_arm
-    for corpus in ("passages", "repeated"):
+    for corpus in corpora:
         for half in HALVES:
-            ids = [f"{corpus}-{half}{i:02d}" for i in range(texts // 2)]
+            ids = text_ids(corpus, half, texts // 2)
             for column in COLUMNS:
                 rng = np.random.default_rng(
                     [seed, len(corpus), HALVES.index(half), 0 if same else COLUMNS.index(column)]
                 )
                 moved = (plant or {}).get(column, {})
-                made = {"observations": observations, "disruption": disruption, "phenomena": phenomena}
                 for name in cells:
-                    store.save(Cell(column, corpus, arm, half, name), made[name](rng, ids, half, moved), {})
-    store.write_run(run_record(pair, texts) | {"sets": ["core", "observe"] if "phenomena" in cells else ["core"]})
+                    store.save(Cell(column, corpus, arm, half, name), MADE[name](rng, ids, half, moved), {})
+    sets = [name for name, cell in SETS.items() if cell in cells]
+    store.write_run(run_record(pair, texts) | {"sets": sets})
     return directory
+
+
+def text_ids(corpus: str, half: str, count: int) -> list[str]:
+    """Names of texts: passages by register, as the project's own are named."""
+    names = REGISTERS if corpus == "passages" else (corpus,)
+    return [f"{names[i % len(names)]}-{half}{i:05d}" for i in range(count)]
 
 
 def run_record(pair: Pair, texts: int) -> dict[str, Any]:
@@ -126,10 +137,16 @@ def phenomena(rng: np.random.Generator, ids: list[str], half: str, moved: dict[s
         f"{t}_length": (("text", "layer", "site"), around(moved.get("length", 50.0), LAYERS, 2)) for t in TENSORS[:2]
     }
     tokens = np.full((n, LAYERS + 1, 3), int(moved.get("token", 0)))
+    written = around(moved.get("write", 0.2), LAYERS, HEADS)
+    written[:, WRITE] *= moved.get("write_at_w", 1.0)
+    written[:, -1] *= moved.get("write_late", 1.0)
+    slow = np.arange(HEAD_DIM // 2) >= HEAD_DIM // 4
+    turning = np.where(slow, moved.get("slow", 0.8), 1 - moved.get("slow", 0.8))
     return xr.Dataset(
         lengths
         | {
-            "write_score": (("text", "layer", "head"), around(moved.get("write", 0.2), LAYERS, HEADS)),
+            "write_score": (("text", "layer", "head"), written),
+            "rotary_count": (("text", "layer", "tensor", "pair"), turning * around(10.0, LAYERS, 2, len(turning))),
             "local_mass": (("text", "layer", "head"), around(moved.get("local", 0.2), LAYERS, HEADS)),
             "attention_share": (("text", "layer", "token_class"), share),
             "massive_activation_channels": (("text", "depth"), np.full((n, LAYERS + 1), int(moved.get("channels", 2)))),
@@ -142,17 +159,88 @@ def phenomena(rng: np.random.Generator, ids: list[str], half: str, moved: dict[s
             "depth": range(LAYERS + 1),
             "rank": [1, 2, 3],
             "site": list(SITES),
+            "tensor": list(TENSORS[:2]),
+            "pair": range(HEAD_DIM // 2),
             "token_class": ["first", "massive", "ordinary"],
         },
     )
 
 
 def disruption(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
-    """Losses under the conditions, paired by text."""
+    """Losses under the conditions, paired by text; technical texts may lose more than the others."""
     increase = np.array([0.0, moved.get("massive", 1.5), *[moved.get("random", 0.0)] * 4, 0.3])
-    base = rng.normal(3.0, 0.3, (len(ids), 1))
-    losses = base + increase + rng.normal(0, 0.01, (len(ids), len(CONDITIONS))) * (increase != 0)
+    technical = np.array([moved.get("technical", 0.0) if name.startswith("technical") else 0.0 for name in ids])
+    losses = undisturbed(ids) + increase + rng.normal(0, 0.01, (len(ids), len(CONDITIONS))) * (increase != 0)
+    losses[:, 1] += technical
     return xr.Dataset(
         {"nats": (("text", "condition"), losses)},
         coords={"text": ids, "half": ("text", [half] * len(ids)), "condition": list(CONDITIONS)},
     )
+
+
+def undisturbed(ids: list[str]) -> np.ndarray:
+    """The loss of every text without any change, the same wherever it is measured."""
+    return np.linspace(2.5, 3.5, len(ids))[:, None]
+
+
+def ablation(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
+    """Losses with channels replaced, or the first token changed."""
+    increase = np.array([moved.get(name, 1.5 if name.startswith("first") else 0.1) for name in ABLATED])
+    losses = undisturbed(ids) + increase + rng.normal(0, 0.01, (len(ids), len(ABLATED)))
+    return xr.Dataset(
+        {"nats": (("text", "condition"), losses)},
+        coords={"text": ids, "half": ("text", [half] * len(ids)), "condition": list(ABLATED)},
+    )
+
+
+def effects(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
+    """What an ablation of the first token leaves of its norm, of the sinks and of the entropy valley."""
+    n, late = len(ids), np.arange(LAYERS + 1) > WRITE
+    norms = [np.where(late, 1000.0, 10.0), *[np.where(late, moved.get("left", 20.0), 10.0)] * 2]
+    valleys = [np.where(late, 0.2, 2.0), *[np.where(late, moved.get("valley", 2.0), 2.0)] * 2]
+    sinks = np.array([0.8, moved.get("sinks", 0.1), moved.get("sinks", 0.1)])
+    around = 1 + 0.02 * rng.normal(size=(n, 1, 1))
+    dims = ("text", "condition")
+    return xr.Dataset(
+        {
+            "first_norm": ((*dims, "depth"), np.stack(norms) * around),
+            "other_norm_median": ((*dims, "depth"), np.full((n, 3, LAYERS + 1), 20.0)),
+            "entropy": ((*dims, "depth"), np.stack(valleys) * around),
+            "sink_rate": ((*dims, "layer"), np.tile(sinks[:, None], (1, LAYERS)) * around),
+        },
+        coords={
+            "text": ids,
+            "half": ("text", [half] * n),
+            "condition": list(EFFECTS),
+            "depth": range(LAYERS + 1),
+            "layer": range(LAYERS),
+        },
+    )
+
+
+def atlas(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
+    """Losses with parts of each layer left out: what is planted at the write layer, little elsewhere."""
+    n, planted = len(ids), {"mlp": 3.0, "attention": 1.0, "both": 3.5, "first": 2.8, "first-mlp": 2.5}
+    increase = np.full((len(ATLAS), LAYERS), 0.1)
+    increase[:, WRITE] = [moved.get(f"{name}-layer", planted[name]) for name in ATLAS]
+    losses = undisturbed(ids)[:, :, None] + increase * rng.normal(1, 0.02, (n, len(ATLAS), LAYERS))
+    return xr.Dataset(
+        {"nats": (("text", "condition", "layer"), losses), "undisturbed": ("text", undisturbed(ids)[:, 0])},
+        coords={
+            "text": ids,
+            "half": ("text", [half] * n),
+            "condition": list(ATLAS),
+            "layer": range(LAYERS),
+        },
+    )
+
+
+SETS = {"core": "observations", "observe": "phenomena", "ablation": "atlas"}
+MADE = {
+    "observations": observations,
+    "disruption": disruption,
+    "phenomena": phenomena,
+    "ablation": ablation,
+    "effects": effects,
+    "atlas": atlas,
+}

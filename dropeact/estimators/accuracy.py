@@ -84,12 +84,23 @@ def require_removed(checks: xr.Dataset, condition: str, name: str) -> None:
     Untestable
         When the first token is still at least 3 times as large as the others, or the sink rate did not fall.
     """
-    after, before = (checks.sel(condition=which) for which in (condition, "baseline"))
-    ratio = float(after["first_ratio"].max())
+    require_norm_removed(checks, condition, name)
+    after, before = (checks["sink_rate"].sel(condition=which) for which in (condition, "baseline"))
+    if not (after < before).all():
+        raise Untestable(f"{name}: the sink rate did not fall with the first token's norm")
+
+
+def require_norm_removed(checks: xr.Dataset, condition: str, name: str) -> None:
+    """Pass where an intervention took the first token's norm away in both halves.
+
+    Raises
+    ------
+    Untestable
+        When the first token is still at least 3 times as large as the others.
+    """
+    ratio = float(checks["first_ratio"].sel(condition=condition).max())
     if not ratio < STILL_FIRST:
         raise Untestable(f"{name}: the first token's norm was not removed, it is still {ratio:.1f} times the others'")
-    if not (after["sink_rate"] < before["sink_rate"]).all():
-        raise Untestable(f"{name}: the sink rate did not fall with the first token's norm")
 
 
 def without_unparsed(right: xr.DataArray, answers: xr.DataArray) -> tuple[float, int]:

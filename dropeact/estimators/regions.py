@@ -128,3 +128,10 @@ def equivalent_share() -> Region:
 def equivalent_nats() -> Region:
     """An equivalent loss: within 0.05 nats per token."""
     return within(-0.05, 0.05, "equivalent: within 0.05 nats per token, 5 % in perplexity")
+
+
+def similar_factor() -> Region:
+    """A similar factor of perplexity: loss increases in a ratio of 0.8 to 1.25."""
+    return within(
+        0.8, 1.25, "a similar factor: the larger loss increase is at most 1.25 times the other", scale="ratio"
+    )

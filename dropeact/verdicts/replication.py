@@ -45,5 +45,28 @@ def replicates_nats(id: str, before: str, after: str) -> Region:
     return within(nats - half, nats + half, _why(id, f"{before} to {after}"))
 
 
+def replicates_factor(id: str, figure: str) -> Region:
+    """A published factor of perplexity as a loss increase ln(factor) in nats, with the claim's tolerance."""
+    value, tolerance = _factor(id, figure)
+    half = tolerance.half_width(log(value))
+    return within(log(value) - half, log(value) + half, _why(id, figure))
+
+
+def replicates_factors(id: str, over: str, under: str) -> Region:
+    """The ratio ln(over) / ln(under) of two published factors of perplexity, with the claim's tolerance."""
+    (first, tolerance), (second, _) = _factor(id, over), _factor(id, under)
+    ratio = log(first) / log(second)
+    half = tolerance.half_width(ratio)
+    return within(ratio - half, ratio + half, _why(id, f"{over} over {under}, in nats"), scale="ratio")
+
+
+def _factor(id: str, figure: str) -> tuple[float, published.Tolerance]:
+    entry = published.claims()[id]
+    value = entry.figures[figure]
+    if isinstance(value, tuple) or entry.tolerance is None:
+        raise InputError(f"expected a factor with a tolerance; got {figure} of {id}; judge its direction only")
+    return float(value), entry.tolerance
+
+
 def _why(id: str, figure: str) -> str:
     return f"the published {figure} of {id}, give or take the tolerance declared with it"

@@ -255,7 +255,7 @@ def test_each_claim_of_the_catalogue_can_be_contradicted(tmp_path):
             "drope": {"query_count": 1.0, "surge": 0.2, "massive": 0.0, "random": 0.5},
             "rope": {"query_count": 0.02, "key_count": 0.02, "random": 0.5},
         },
-        {"drope": {"sink": 0.9, "surge": 0.5, "attention_share": 0.2}, "rope": {"sink": 0.1}},
+        {"drope": {"sink": 0.9, "surge": 0.5, "attention_share": 0.2, "technical": 3.0}, "rope": {"sink": 0.1}},
     ]
     seen: dict[str, set[str]] = {}
     for i, plant in enumerate(worlds):
