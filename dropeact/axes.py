@@ -25,6 +25,12 @@ task       what an item asks of a model: cities, sports, reviews; `asked`: wheth
 form       how a hidden number is asked for: `plain` (needle and question) or `cued` (the quiz is announced)
 candidate  the exact number, or a near miss of it
 needle_depth where in the text the number stands, 0..1; `value` is the number
+rank       the place of a massive activation in its text, largest first
+distance   how many tokens a key lies before its query
+token_class which tokens: the `first` one, `massive` ones (a massive activation), `ordinary` ones
+pair       two channels of a head that rotation turns together; pair 0 turns fastest
+head_class what a head mostly does: `sink`, `local`, `distributed` or `mixed`
+metric     a score of lm-evaluation-harness; for RULER the context length
 column     `rope`, `dropped` (the same weights without rotation) or `drope` (dropped and recalibrated)
 ========== =================================================================================================
 """

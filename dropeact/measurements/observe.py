@@ -18,6 +18,7 @@ from dropeact.measurements import (
     qk_norms,
     residual,
     residual_share,
+    rotary_frequency,
     write_share,
 )
 from dropeact.probes.probing import Readings, probing
@@ -25,7 +26,7 @@ from dropeact.probes.probing import Readings, probing
 VERSION = 1
 TEXTS_AT_ONCE = 4
 PHENOMENA = (massive_values, attention, residual)
-EVERYTHING = (*PHENOMENA, massive_activations, local_attention, write_share, residual_share, qk_norms)
+EVERYTHING = (*PHENOMENA, massive_activations, local_attention, write_share, residual_share, qk_norms, rotary_frequency)
 
 
 def observe(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES
-from dropeact.measurements import core, observe, perplexity
+from dropeact.measurements import core, loss_curve, observe, perplexity
 from dropeact.measurements.measuring import Measuring, Task
 
 BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
@@ -15,6 +15,7 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
     """Every cell, model by model."""
     for column in COLUMNS:
         yield from (phenomena(measuring, column, half) for half in HALVES)
+        yield from (longer_losses(measuring, column, half) for half in HALVES)
 
 
 def phenomena(measuring: Measuring, column: str, half: str) -> Task:
@@ -27,5 +28,17 @@ def phenomena(measuring: Measuring, column: str, half: str) -> Task:
         model = measuring.checkpoint(column).model
         seen = observe.observe(model, tokens, ids=ids, halves=[half] * len(ids), phenomena=BEYOND)
         return seen.drop_vars(["nats", "nats_mean"])
+
+    return Task(cell, measuring.count("passages", half) * 2, measure)
+
+
+def longer_losses(measuring: Measuring, column: str, half: str) -> Task:
+    """The loss by position to 1,024 tokens, on passages joined two and two."""
+    cell = measuring.cell(column, "passages", half, "loss-curve", (loss_curve, perplexity), length=loss_curve.LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, loss_curve.LENGTH // 2)
+        joined, names = loss_curve.windows(tokens, ids, separator_id=measuring.separator_id(column))
+        return loss_curve.loss_curve(measuring.checkpoint(column).model, joined, ids=names, halves=[half] * len(names))
 
     return Task(cell, measuring.count("passages", half) * 2, measure)

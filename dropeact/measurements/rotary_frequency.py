@@ -1,9 +1,24 @@
-"""Norms per channel -> where massive channels lie on the rotary frequencies, fastest first; no torch."""
+"""Norms per channel -> where massive channels lie on the rotary frequencies, fastest first."""
 
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import MASSIVE_THRESHOLD
+from dropeact.axes import MASSIVE_THRESHOLD, TENSORS
+from dropeact.measurements.massive_values import attended_norms
+from dropeact.probes.probing import Readings, Seen
+
+READINGS = Readings(attended=(attended_norms,))
+
+
+def labelled(seen: Seen) -> xr.Dataset:
+    """`rotary_count` (text, layer, tensor, pair): massive channels of queries and keys as attended, by rotary pair."""
+    heads = dict(zip(TENSORS[:2], ("head", "kv_head"), strict=True))
+    counts = [
+        by_rotary_pair(xr.DataArray(seen[f"{tensor}-attended"].numpy(), dims=("layer", "text", head, "dim")))
+        for tensor, head in heads.items()
+    ]
+    joined = xr.concat(counts, xr.Variable("tensor", list(heads)), coords="minimal", compat="override")
+    return xr.Dataset({"rotary_count": joined.transpose("text", "layer", "tensor", "pair").astype(np.int16)})
 
 
 def massive(norms: xr.DataArray, *, threshold: float = MASSIVE_THRESHOLD) -> xr.DataArray:

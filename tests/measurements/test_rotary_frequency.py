@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from dropeact.measurements.overlap import cosine, gini, jaccard, spearman
-from dropeact.measurements.rotary_frequency import by_rotary_pair, massive, slow_share
+from dropeact.measurements.rotary_frequency import by_rotary_pair, labelled, massive, slow_share
 
 
 def norms(planted: list[tuple[int, int, int]], *, layers: int = 2) -> xr.DataArray:
@@ -54,3 +55,18 @@ def test_gini_against_theory() -> None:
     assert of([1.0, 3.0]) == pytest.approx(0.25)
     large = xr.DataArray(np.full((1, 32, 128), 3e4, np.float16), dims=("layer", "head", "dim"))
     assert gini(large).item() == pytest.approx(0, abs=1e-9)  # a sum in half precision overflows
+
+
+def test_counts_per_text_and_tensor_against_the_norms_of_each_text() -> None:
+    query = norms([(0, 0, 7), (1, 3, 0)]).expand_dims(text=2, axis=1)
+    key = norms([(1, 1, 15)]).isel(head=slice(0, 2)).expand_dims(text=2, axis=1)
+    seen = {
+        "query-attended": torch.from_numpy(query.values.copy()),
+        "key-attended": torch.from_numpy(key.values.copy()),
+    }
+    counts = labelled(seen)["rotary_count"]  # pyright: ignore[reportArgumentType] - only indexed by name
+    assert counts.dims == ("text", "layer", "tensor", "pair")
+    for text in range(2):
+        expected = by_rotary_pair(norms([(0, 0, 7), (1, 3, 0)]))
+        assert counts.isel(text=text).sel(tensor="query").values.tolist() == expected.values.tolist()
+        assert counts.isel(text=text, layer=1).sel(tensor="key").values.tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
