@@ -1,11 +1,11 @@
 """Labelled arrays -> estimate, interval, p: one contrast per text, one-sample t, Fieller for ratios.
 
-Everything a claim may return lives here: `mean`, `difference` and `ratio` give an `Estimate`; `both`, `only` and
-`argmax` combine several into a `Conjunction` or an `Argmax`. Each has `value`, `low`, `high`, `n` and
+Everything a claim may return lives here: `mean`, `difference` and `ratio` give an `Estimate`; `both`, `only`,
+`argmax` and `every` combine several into a `Conjunction` or an `Argmax`. Each has `value`, `low`, `high`, `n` and
 `p_values(region)`, the one-sided evidence for the region and for its complement.
 """
 
-from dropeact.estimators.compound import Argmax, Conjunction, Part, argmax, both, only
+from dropeact.estimators.compound import Argmax, Conjunction, EveryArgmax, Part, argmax, both, every, only
 from dropeact.estimators.contrasts import Estimate, difference, exact, mean, ratio
 from dropeact.estimators.outcomes import NotApplicable, PValues, Untestable
 from dropeact.estimators.regions import Region
@@ -14,6 +14,7 @@ __all__ = [
     "Argmax",
     "Conjunction",
     "Estimate",
+    "EveryArgmax",
     "NotApplicable",
     "PValues",
     "Part",
@@ -22,6 +23,7 @@ __all__ = [
     "argmax",
     "both",
     "difference",
+    "every",
     "exact",
     "mean",
     "only",

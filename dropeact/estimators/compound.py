@@ -108,6 +108,26 @@ class Argmax:
         return self.closest.interval if not self.closest.is_exact else (nan, nan)
 
 
+@dataclass(frozen=True)
+class EveryArgmax(Argmax):
+    """Several statements about a largest mean, all of which must hold; `rivals` and `challenge` are those of all."""
+
+    members: tuple[Argmax, ...] = ()
+
+    def p_values(self, region: Region) -> PValues:
+        """Give support = max over the members; contradict = number of members * min over them."""
+        values = [member.p_values(region) for member in self.members]
+        return PValues(max(p.support for p in values), min(1.0, len(values) * min(p.contradict for p in values)))
+
+
+def every(members: Mapping[str, Argmax]) -> EveryArgmax:
+    """Each named argmax lies where it is claimed (one a model, say)."""
+    leads = [lead for member in members.values() for lead in member.rivals.values()]
+    challenges = [lead for member in members.values() for lead in member.challenge.values()]
+    found = "; ".join(f"{name} {member.found}" for name, member in members.items())
+    return EveryArgmax(dict(enumerate(leads)), dict(enumerate(challenges)), found, members=tuple(members.values()))
+
+
 def argmax(values: xr.DataArray, claimed: Mapping[str, Sequence[int]], *, dim: str = "layer", unit: str) -> Argmax:
     """Test that `values` (text, dim) is largest at one of the positions claimed for each half.
 
