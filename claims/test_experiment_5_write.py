@@ -1,7 +1,7 @@
 """Experiment 5: what is written into the stream through the first token's value."""
 
-from dropeact.estimators import Estimate, ratio
-from dropeact.estimators.regions import more_by_ratio, similar_factor
+from dropeact.estimators import Estimate, EveryArgmax, argmax, every, ratio
+from dropeact.estimators.regions import at_least, more_by_ratio, similar_factor
 from dropeact.measured import Measured
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates_factors
@@ -21,6 +21,30 @@ def bos_write_higher(measured: Measured) -> Estimate:
     """
     drope, rope = (model.phenomena["write_score"].mean(["layer", "head"]) for model in (measured.drope, measured.rope))
     return ratio(drope, rope)
+
+
+@claim(
+    "bos-write-peak-layer",
+    region=at_least(0.0, "largest: the lead of the claimed layers"),
+    layers="write",
+    set="observe",
+    note="DroPE's published maximum at layer 1 is an artefact of clamped scores.",
+)
+def bos_write_peak_layer(measured: Measured) -> EveryArgmax:
+    """RoPE writes most through the first token in a late layer, DroPE at the layer that writes its norm.
+
+    argmax over layers of the mean over heads of |v_0| mean_{t >= 1} a_t0: of RoPE in the last third of the layers, of
+    DroPE at w
+    """
+    rope, drope = (model.phenomena["write_score"].mean("head") for model in (measured.rope, measured.drope))
+    late = [layer for layer in rope["layer"].values.tolist() if layer >= 2 * rope.sizes["layer"] / 3]
+    at_write = {half: [layer] for half, layer in measured.write_layers.items()}
+    return every(
+        {
+            "RoPE": argmax(rope, dict.fromkeys(measured.write_layers, late), unit="norm"),
+            "DroPE": argmax(drope, at_write, unit="norm"),
+        }
+    )
 
 
 @claim("bos-v-ablation-similar", region=similar_factor(), set="ablation")

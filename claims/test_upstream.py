@@ -4,7 +4,7 @@ import xarray as xr
 
 from dropeact.estimators import Conjunction, Estimate, Part, both, difference, mean, ratio, removal
 from dropeact.estimators.accuracy import require_norm_removed
-from dropeact.estimators.regions import at_most, equivalent_nats, far_more_by_ratio, most, within
+from dropeact.estimators.regions import at_least, at_most, equivalent_nats, far_more_by_ratio, most, within
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates
@@ -25,6 +25,24 @@ def jin_massive_in_qk_not_v(measured: Measured) -> Conjunction:
     """
     value = density(measured.rope, "value")
     return both({tensor: ratio(density(measured.rope, tensor), value) for tensor in ("query", "key")})
+
+
+@claim(
+    "jin-low-frequency",
+    region=at_least(
+        0.5, "in the low frequencies: more than half in the slower half of the pairs", scale="ratio", null=0.0
+    ),
+    set="observe",
+)
+def jin_low_frequency(measured: Measured) -> Conjunction:
+    """Massive Query and Key values lie in rotary channels of low frequency: most of them in the slower half (RoPE).
+
+    sum over layers of massive values in rotary pairs D/4 .. D/2 - 1 / in all, per tensor, a ratio of means over texts
+    """
+    counts = measured.rope.phenomena["rotary_count"].sum("layer").astype(float)
+    slow = counts.isel(pair=slice(counts.sizes["pair"] // 2, None)).sum("pair")
+    every_pair = counts.sum("pair")
+    return both({t: ratio(slow.sel(tensor=t), every_pair.sel(tensor=t)) for t in ("query", "key")})
 
 
 @claim("gu-sink-rate", region=most())
