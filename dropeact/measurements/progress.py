@@ -1,4 +1,4 @@
-"""A progress line with the remaining time, on a terminal or in a log."""
+"""A progress line with the remaining time, on a terminal or in a log; transformers' own bars are silent meanwhile."""
 
 import sys
 import time
@@ -7,6 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from transformers.utils import logging as transformers_logging
 
 LOG_SECONDS = 15.0
 
@@ -21,8 +22,11 @@ class Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self.bar = RichProgress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
         self.live = self.enabled and self.console.is_terminal
+        self.bars_before = False
 
     def __enter__(self) -> "Progress":
+        self.bars_before = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.disable_progress_bar()
         if self.live:
             self.bar.start()
             self.task = self.bar.add_task("measuring", total=self.total)
@@ -31,6 +35,8 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.live:
             self.bar.stop()
+        if self.bars_before:
+            transformers_logging.enable_progress_bar()
 
     def describe(self, what: str) -> None:
         """Say what is being measured."""
