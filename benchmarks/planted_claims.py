@@ -109,7 +109,7 @@ def planted(column: str, corpus: str, measurement: str, texts: int, moved: tuple
     parts = []
     for half in HALVES:
         seed = [len(corpus), HALVES.index(half), len(column), len(measurement)]
-        ids = [f"{corpus}-{half}{i:05d}" for i in range(texts // 2)]
+        ids = synthetic.text_ids(corpus, half, texts // 2)
         part = make(np.random.default_rng(seed), ids, half, dict(moved))
         rng = np.random.default_rng([*seed, 1])
         noisy = {

@@ -11,6 +11,7 @@ from dropeact.measured import MissingMeasurement, natural
 from dropeact.measurements import ablation
 from dropeact.measurements.atlas import ABLATIONS
 from dropeact.pairs import Pair
+from dropeact.report.ablation_figures import draw
 from dropeact.store import Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims
@@ -91,3 +92,13 @@ def test_planted_conditions_are_those_that_are_measured():
     assert synthetic.ABLATED == ablation.LOSSES
     assert synthetic.EFFECTS == ablation.EFFECTS
     assert tuple(ABLATIONS) == synthetic.ATLAS
+
+
+def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(tmp_path):
+    store = Store(synthetic.results(tmp_path, cells=CELLS, corpora=("passages",)))
+    figures = draw(store, store.read_run(), tmp_path / "figures")
+    assert [figure.path.stem for figure in figures] == ["ablation-atlas", "first-token-curve", "ablation-bars"]
+    assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
+    for file in tmp_path.rglob("a*.nc"):
+        file.unlink()
+    assert draw(store, store.read_run(), tmp_path / "none") == []

@@ -1,0 +1,146 @@
+"""Figures of what is lost without a part: layers of every model, channels and the first token, layer by layer."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+
+from dropeact import pairs
+from dropeact.measured import Measured, MissingMeasurement, Model, natural
+from dropeact.report.behaviour_figures import measured_models
+from dropeact.report.figures import COLOURS, Drawing, Figure, band, mark_write, mean_and_half_width
+from dropeact.report.words import NAMES
+from dropeact.store import Store
+
+STUDY_LAYER = 1
+ROWS = {
+    "mlp": "MLP",
+    "attention": "attention",
+    "both": "both",
+    "first": "both, first token",
+    "first-mlp": "MLP, first token",
+}
+BARS = {
+    "massive": "massive, zeroed",
+    "next-largest": "next largest, zeroed",
+    "smallest": "smallest, zeroed",
+    "top1-mean": "top of each head, mean",
+    "bottom1-mean": "bottom of each head, mean",
+    "first-mlp": "first token's MLP at w",
+    "first-value": "first token's value at w",
+    "first-values": "first token's values",
+}
+
+
+def paint_atlas(panels: Sequence[Axes], measured: Measured) -> None:
+    """Loss increase by what is left out and layer, one panel a model, one scale of colours for all."""
+    drawn = [(model, grid(model)) for model, _ in measured_models(measured, "atlas")]
+    top = max(float(increases.max()) for _, increases in drawn)
+    norm = PowerNorm(0.5, vmin=0, vmax=top)
+    for axes, (model, increases) in zip(panels, drawn, strict=False):
+        mesh = axes.pcolormesh(increases.clip(min=0), cmap="viridis", norm=norm)
+        axes.set_yticks(np.arange(len(ROWS)) + 0.5, list(ROWS.values()) if axes is panels[0] else [""] * len(ROWS))
+        axes.invert_yaxis()
+        axes.set(title=NAMES[model.name], xlabel="layer")
+        axes.set_xticks(
+            np.arange(0, increases.shape[1], 5) + 0.5, [str(layer) for layer in range(0, increases.shape[1], 5)]
+        )
+        for layer in sorted(set(measured.write_layers.values())):
+            axes.axvline(layer + 0.5, color="white", lw=0.7, linestyle=":")
+        if model is drawn[-1][0]:
+            axes.figure.colorbar(mesh, ax=list(panels), label="loss increase (nats per token)", shrink=0.9)
+    for axes in panels[len(drawn) :]:
+        axes.set_axis_off()
+
+
+def grid(model: Model) -> np.ndarray:
+    """Mean loss increase over texts (part, layer), NaN where a part was not measured."""
+    rows = []
+    for part in ROWS:
+        try:
+            rows.append(model.loss_without(part).mean("text").values)
+        except MissingMeasurement:
+            rows.append(np.full(model.measurement("atlas").sizes["layer"], np.nan))
+    return np.array(rows)
+
+
+def paint_bars(panels: Sequence[Axes], measured: Measured) -> None:
+    """Loss increase by condition, with intervals."""
+    axes, models = panels[0], [model for model, _ in measured_models(measured, "ablation")]
+    for offset, model in enumerate(models):
+        y, drawn = [], []
+        for place, name in enumerate(BARS):
+            try:
+                drawn.append(mean_and_half_width(model.nats(name) - model.nats("baseline")))
+            except MissingMeasurement:
+                continue
+            y.append(place + 0.26 * (offset - 1))
+        center, half = (np.array([float(values[i]) for values in drawn]) for i in (0, 1))
+        axes.barh(y, center, 0.24, xerr=half, color=COLOURS[model.name], label=NAMES[model.name], error_kw={"lw": 1})
+    axes.set_yticks(range(len(BARS)), list(BARS.values()))
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", lw=0.6)
+    axes.set(xlabel="loss increase (nats per token)")
+    axes.legend(frameon=False, fontsize=7)
+
+
+def paint_first_token(panels: Sequence[Axes], measured: Measured) -> None:
+    """Loss increase without the first token's MLP, at every layer; the write layer dotted, the study's layer dashed."""
+    for model, _ in measured_models(measured, "atlas"):
+        try:
+            increases = model.loss_without("first-mlp")
+        except MissingMeasurement:
+            continue
+        band(panels[0], increases["layer"].values, increases, model)
+    panels[0].set(xlabel="layer", ylabel="loss increase (nats per token)")
+    mark_write(panels[0], measured)
+    if set(measured.write_layers.values()) != {STUDY_LAYER}:
+        panels[0].axvline(STUDY_LAYER, color="black", lw=0.5, linestyle="--")
+    panels[0].legend(frameon=False)
+
+
+DRAWINGS = {
+    "atlas": (
+        Drawing(
+            "ablation-atlas",
+            "6",
+            "Loss without a part of one layer",
+            "Mean increase over texts, zero in the place of what is left out; the dotted line is the layer that writes "
+            "the first token's norm.",
+            paint_atlas,
+            3,
+        ),
+        Drawing(
+            "first-token-curve",
+            "4",
+            "Loss without the first token's MLP output, layer by layer",
+            "With 95 % intervals. Dotted: the layer that writes the first token's norm. Dashed: layer 1, the one that "
+            "the study names; an ablation that misses the writing layer finds nothing.",
+            paint_first_token,
+        ),
+    ),
+    "ablation": (
+        Drawing(
+            "ablation-bars",
+            "2",
+            "Loss with channels replaced, or the first token changed",
+            "With 95 % intervals over texts. Zeroed channels are as many in all models; w is the layer that writes the "
+            "first token's norm.",
+            paint_bars,
+        ),
+    ),
+}
+
+
+def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
+    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
+    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
+    return [
+        drawing.drawn(measured, folder, replace=replace)
+        for name, drawings in DRAWINGS.items()
+        if measured_models(measured, name)
+        for drawing in drawings
+    ]
