@@ -18,7 +18,7 @@ threshold  lambda, the multiple of that mean
 length     how many first tokens of a text an attention statistic uses
 convention whether query 0 (which can only attend to itself) takes part in the mean
 condition  what was changed in the forward pass (baseline, massive, random-0, ...)
-comparison how the noise floor was taken: `repeat` of the same pass, one against two `threads`
+comparison how the noise floor was taken: `repeat`, one or two `threads`, `batch` or one by one, `precision` bfloat16
 stage      a point of a recalibration: the RoPE parent, just dropped, or a snapshot at a token count
 position_bin  the first position of a run of 128 target tokens
 task       what an item asks of a model: cities, sports, reviews; `asked`: whether yes is the right answer

@@ -165,12 +165,17 @@ class Measured:
 
     @cached_property
     def noise(self) -> Mapping[str, float]:
-        """Noise floor per variable: the largest absolute change when the same cell is measured again."""
+        """Noise floor per variable: the largest absolute change when the same cell is measured again.
+
+        What bfloat16 changes counts only where the run was not in float32.
+        """
         try:
             floor = self.rope.measurement("noise-floor", corpus="passages")
         except MissingMeasurement:
             return {}
-        return {str(name): float(np.max(v.values)) for name, v in floor.data_vars.items()}
+        kinds = floor["comparison"].values.tolist()
+        decisive = [kind for kind in kinds if kind != "precision" or self.store.read_run()["dtype"] != "float32"]
+        return {str(name): float(v.sel(comparison=decisive).max()) for name, v in floor.data_vars.items()}
 
     def floor(self, variable: str) -> float:
         """The noise floor of a variable; 0 where none was measured."""

@@ -1,5 +1,6 @@
-"""One observation cell, measured again and with other threads -> how much each variable changes by itself."""
+"""One observation cell, measured again, with other threads, batches and precision -> how much each variable changes."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,13 +14,16 @@ from transformers import PreTrainedModel
 from dropeact.measurements.observe import observe
 
 VERSION = 1
-COMPARISONS = ("repeat", "threads")
+COMPARISONS = ("repeat", "threads", "batch", "precision")
 
 
 def noise_floor(
     model: PreTrainedModel, tokens: Int[Tensor, "text token"], *, ids: Sequence[str], halves: Sequence[str]
 ) -> xr.Dataset:
-    """Largest change of every observed variable (comparison): `repeat` of the same pass, 1 against 2 `threads`.
+    """Largest change of every observed variable (comparison).
+
+    `repeat` of the same pass, 1 against 2 `threads`, texts one by one against one `batch`, and, of a float32 model,
+    its `precision` against the same weights in bfloat16.
 
     absolute_v = max |a - b|, relative_v = max |a - b| / max(|a|, |b|)
     """
@@ -29,13 +33,35 @@ def noise_floor(
             return observe(model, tokens, ids=ids, halves=halves)
 
     once, again, alone, together = (observed(threads) for threads in (torch.get_num_threads(),) * 2 + (1, 2))
-    pairs = ((once, again), (alone, together))
+    pairs = {
+        "repeat": (once, again),
+        "threads": (alone, together),
+        "batch": (once, one_by_one(model, tokens, ids, halves)),
+    }
+    if model.dtype == torch.float32:
+        half = copy.deepcopy(model).to(dtype=torch.bfloat16)  # pyright: ignore[reportCallIssue] - annotated for modules
+        pairs["precision"] = (once, observe(half, tokens, ids=ids, halves=halves))
     changes = {
-        f"{kind}_{name}": ("comparison", np.array([change(a[name].values, b[name].values) for a, b in pairs]))
+        f"{kind}_{name}": ("comparison", np.array([change(a[name].values, b[name].values) for a, b in pairs.values()]))
         for kind, change in (("absolute", largest_change), ("relative", largest_relative_change))
         for name in once.data_vars
     }
-    return xr.Dataset(changes, coords={"comparison": list(COMPARISONS)})
+    return xr.Dataset(changes, coords={"comparison": list(pairs)})
+
+
+def one_by_one(
+    model: PreTrainedModel, tokens: Int[Tensor, "text token"], ids: Sequence[str], halves: Sequence[str]
+) -> xr.Dataset:
+    """The same texts, each passed alone; what is pooled over texts is pooled again."""
+    parts = [
+        observe(model, text[None], ids=[name], halves=[half])
+        for text, name, half in zip(tokens, ids, halves, strict=True)
+    ]
+    texts = [part[[name for name, v in part.data_vars.items() if "text" in v.dims]] for part in parts]
+    together = xr.concat(texts, "text", coords="minimal", compat="override")
+    pooled = [part[[name for name, v in part.data_vars.items() if "text" not in v.dims]] for part in parts]
+    squares = sum(part.astype(np.float64) ** 2 for part in pooled) / len(pooled)
+    return together.merge(np.sqrt(squares).astype(np.float32))
 
 
 def largest_change(one: np.ndarray, other: np.ndarray) -> float:

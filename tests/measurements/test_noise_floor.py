@@ -18,7 +18,10 @@ def test_every_variable_of_a_repeated_cell_has_a_floor_and_threads_are_restored(
     before = torch.get_num_threads()
     floor = noise_floor(tiny_models.llama(), tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
     assert torch.get_num_threads() == before
-    assert floor["comparison"].values.tolist() == ["repeat", "threads"]
+    assert floor["comparison"].values.tolist() == ["repeat", "threads", "batch", "precision"]
     assert {"absolute_massive_count", "relative_sink_score", "absolute_nats_mean"} <= set(floor.data_vars)
     assert all((floor[name].sel(comparison="repeat") == 0).all() for name in floor.data_vars)
-    assert all((floor[name] < 1e-3).all() for name in floor.data_vars)
+    exact = floor.sel(comparison=["repeat", "threads", "batch"])
+    assert all((exact[name] < 1e-3).all() for name in exact.data_vars)
+    assert floor["absolute_nats_mean"].sel(comparison="precision") > exact["absolute_nats_mean"].max()
+    assert floor["absolute_query_norm"].sel(comparison="batch") < 1e-3
