@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from dropeact.checkpoints.drope import dropped
 from dropeact.corpus.facts import Fact
 
 BYTES = 256
@@ -95,3 +96,58 @@ def knower(items: Sequence[Fact]) -> Rule:
         return ""
 
     return rule
+
+
+ANSWERS, ASKING, CHANNEL = 5, 15, 3
+"""Ids 5..9 are the answers, 10..14 the same ones marked, 15 asks for the one that was marked, 0..4 mean nothing."""
+
+
+def recaller(*, rotation: bool) -> PreTrainedModel:
+    """A model of one block that names the marked answer: only channel 3 of its first head knows the mark.
+
+    Queries of the asking token and keys of marked tokens are large there; values say which answer a token is. All
+    other channels and heads are noise. With rotation, channel 3 turns too slowly to matter.
+    """
+    config = LlamaConfig(
+        vocab_size=16,
+        hidden_size=32,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        tie_word_embeddings=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e8},
+    )
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    block = "model.layers.0"
+    query, key, value, out, down, embedding, head = (
+        model.get_parameter(f"{name}.weight")
+        for name in (
+            *(f"{block}.self_attn.{part}_proj" for part in ("q", "k", "v", "o")),
+            f"{block}.mlp.down_proj",
+            "model.embed_tokens",
+            "lm_head",
+        )
+    )
+    embedding.copy_(torch.eye(16, 32))
+    for noise in (query, key, value, out):
+        noise.mul_(0.5)
+    down.zero_()
+    head.zero_()
+    query[CHANNEL, ASKING] = key[CHANNEL, 10:15] = 3
+    for answer in range(ANSWERS):
+        value[answer, [5 + answer, 10 + answer]] = 1
+        out[20 + answer, answer] = 1
+        head[5 + answer, 20 + answer] = 5
+    return model if rotation else dropped(model)
+
+
+def recalled(answer: int, *, seed: int) -> list[int]:
+    """A text that marks one answer, holds every answer as often, and asks; the marked answer is its last token."""
+    generator = torch.Generator().manual_seed(seed)
+    mentioned = [5 + other for other in range(ANSWERS) for _ in range(2 if other == answer else 3)]
+    before = torch.tensor([10 + answer, *mentioned, *range(5)])
+    return [*before[torch.randperm(len(before), generator=generator)].tolist(), ASKING, 5 + answer]
