@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from dropeact.axes import SINK_LENGTH, SINK_THRESHOLD
 from dropeact.measurements import attention, residual
@@ -35,6 +35,32 @@ def losses(
         nats = [token_nats(model(batch, use_cache=False).logits, batch).mean(-1) for batch in tokens.split(size)]
     return xr.Dataset(
         {"nats": (("text", "condition"), torch.cat(nats).cpu().numpy()[:, None])},
+        coords={"text": list(ids), "half": ("text", list(halves)), "condition": np.array([condition])},
+    )
+
+
+def decoded(
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "text token"],
+    interventions: Sequence[Intervention],
+    *,
+    prompt: int,
+    condition: str,
+    ids: Sequence[str],
+    halves: Sequence[str],
+) -> xr.Dataset:
+    """Mean loss `nats` (text, condition) of the tokens after the first `prompt`, read one by one from the cache.
+
+    An intervention that names absolute positions gives what one pass over the whole text gives.
+    """
+    cache = DynamicCache(config=model.config)
+    with intervening(model, *interventions), torch.no_grad():
+        logits = [model(tokens[:, :prompt], past_key_values=cache, logits_to_keep=1).logits]
+        for t in range(prompt, tokens.shape[1] - 1):
+            logits.append(model(tokens[:, t : t + 1], past_key_values=cache).logits)
+    nats = token_nats(torch.cat([*logits, logits[-1]], 1), tokens[:, prompt - 1 :]).mean(-1)
+    return xr.Dataset(
+        {"nats": (("text", "condition"), nats.cpu().numpy()[:, None])},
         coords={"text": list(ids), "half": ("text", list(halves)), "condition": np.array([condition])},
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from dropeact.axes import COLUMNS, HALVES, other_half
 from dropeact.measurements import ablated, controls, core, disruption, perplexity, shapes
@@ -18,8 +19,10 @@ from dropeact.probes.interventions import Intervention
 
 LOSSES = ("top1-mean", "bottom1-mean", *controls.CONTROLS, "first-mlp", "first-value", "first-values")
 EFFECTS = ("baseline", "first-mlp", "first")
+DECODED = ("baseline", "first-mlp", "call-mlp")
 EFFECTS_LENGTH = 128
 ATLAS_LENGTH = 96
+PROMPT = 64  # of the 96 tokens, where the rest is read from the cache
 ATLAS_TEXTS = 8  # of each half
 PACE = 0.4  # texts pass in batches and little is read of them: 240 GFLOPS where the core set has 90, on two cores
 EDITING = (ablated, perplexity, channels, first_token, ablations, edits, *core.PROBES)
@@ -33,6 +36,7 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
         for half in HALVES:
             yield from (effects(measuring, column, half, condition) for condition in EFFECTS)
             yield from (losses(measuring, column, half, condition) for condition in LOSSES)
+            yield from (decoded(measuring, column, half, condition) for condition in DECODED)
             yield from (atlas(measuring, column, half, name) for name in atlases.ABLATIONS)
 
 
@@ -65,16 +69,36 @@ def effects(measuring: Measuring, column: str, half: str, condition: str) -> Tas
     return Task(cell, measuring.count("passages", half) * EFFECTS_LENGTH // core.LOSS_LENGTH, measure)
 
 
+def decoded(measuring: Measuring, column: str, half: str, condition: str) -> Task:
+    """Loss of tokens read one by one from the cache: by absolute position, and by the index in each call."""
+    asked = {"condition": condition, "length": ATLAS_LENGTH, "prompt": PROMPT, "texts": ATLAS_TEXTS}
+    asked |= selection(measuring, half)
+    cell = measuring.cell(column, "passages", half, f"decoded.{condition}", EDITING, **asked)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = few(measuring, column, half)
+        changes = interventions(measuring, column, half, condition)
+        model, halves = measuring.checkpoint(column).model, [half] * len(ids)
+        return ablated.decoded(model, tokens, changes, prompt=PROMPT, condition=condition, ids=ids, halves=halves)
+
+    return Task(cell, ATLAS_TEXTS * ATLAS_LENGTH // core.LOSS_LENGTH, measure)
+
+
+def few(measuring: Measuring, column: str, half: str) -> tuple[Tensor, list[str]]:
+    """Some short passages of one half."""
+    tokens, ids = measuring.tokens(column, "passages", half, ATLAS_LENGTH)
+    places = evenly(len(ids), ATLAS_TEXTS)
+    return tokens[places], [ids[place] for place in places]
+
+
 def atlas(measuring: Measuring, column: str, half: str, name: str) -> Task:
     """Loss with parts of one layer left out, for every layer, on some passages of one half."""
     asked = {"condition": name, "length": ATLAS_LENGTH, "texts": ATLAS_TEXTS}
     cell = measuring.cell(column, "passages", half, f"atlas.{name}", CHARTING, **asked)
 
     def measure() -> xr.Dataset:
-        tokens, ids = measuring.tokens(column, "passages", half, ATLAS_LENGTH)
-        few = evenly(len(ids), ATLAS_TEXTS)
-        model = measuring.checkpoint(column).model
-        return atlases.atlas(model, tokens[few], name, ids=[ids[i] for i in few], halves=[half] * len(few))
+        tokens, ids = few(measuring, column, half)
+        return atlases.atlas(measuring.checkpoint(column).model, tokens, name, ids=ids, halves=[half] * len(ids))
 
     texts = min(ATLAS_TEXTS, measuring.count("passages", half))
     passes = round(texts * whole_passes(measuring) * ATLAS_LENGTH / core.LOSS_LENGTH)
@@ -87,7 +111,7 @@ def interventions(measuring: Measuring, column: str, half: str, condition: str) 
     top1-mean, bottom1-mean: Jin's channel of every head and its control, replaced by their mean over the text;
     next-largest, smallest: controls of the massive channels, zeroed at the dose of both models; first-mlp, first-value:
     the first token without its MLP output, or its value, at the write layer; first: without both outputs there;
-    first-values: without any value.
+    first-values: without any value; call-mlp: the first token of every call without its MLP output.
     """
     if condition in controls.CONTROLS:
         norms = {c: measuring.norms(c, "passages", other_half(half)) for c in ("rope", "drope", column)}
@@ -97,6 +121,7 @@ def interventions(measuring: Measuring, column: str, half: str, condition: str) 
         "baseline": [],
         "first": [DropOutputs(layer, tokens="first")],
         "first-mlp": [DropFirstMlp(layer)],
+        "call-mlp": [DropOutputs(layer, ("mlp",), "call")],
         "first-value": [ZeroFirstValue((layer,))],
         "top1-mean": [ReplaceDims(OnePerHead())],
         "bottom1-mean": [ReplaceDims(OnePerHead(largest=False))],

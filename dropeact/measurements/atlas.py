@@ -1,7 +1,7 @@
 """Token ids -> loss in nats per text with parts of one layer left out, for every layer."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from dropeact.measurements.perplexity import rows_at_once, token_nats
-from dropeact.probes.ablations import PARTS, DropOutputs, Part
+from dropeact.probes.ablations import PARTS, DropOutputs, Part, Tokens
 from dropeact.probes.architectures import blocks_of
 from dropeact.probes.interventions import intervening
 from dropeact.probes.residual import listening_to_stream
@@ -25,7 +25,7 @@ class Ablation(NamedTuple):
     """What is left out of a layer, and for which tokens."""
 
     parts: tuple[Part, ...]
-    tokens: Literal["all", "first"] = "all"
+    tokens: Tokens = "all"
 
 
 ABLATIONS = {

@@ -13,6 +13,7 @@ from dropeact.probes.edits import block_at, hearing_positions
 from dropeact.probes.residual import first_of
 
 Part = Literal["attention", "mlp"]
+Tokens = Literal["all", "first", "call"]
 PARTS: tuple[Part, ...] = ("attention", "mlp")
 
 
@@ -23,6 +24,8 @@ class DropOutputs:
     `tokens` is `all`, or `first`: the one at absolute position 0, so that cached decoding changes none of the tokens
     written, and a row with padding on the left is changed where its text begins: pass `position_ids` that count its
     real tokens. What is left out is what the stream would have got, after a norm that some architectures put there.
+    `call` is the first token of every call, which under a cache is each token written: no result rests on it, it is
+    here to show what hooks of that kind did to published ones.
 
     References
     ----------
@@ -31,7 +34,7 @@ class DropOutputs:
 
     layer: int
     parts: tuple[Part, ...] = PARTS
-    tokens: Literal["all", "first"] = "all"
+    tokens: Tokens = "all"
 
     @contextmanager
     def entered(self, model: PreTrainedModel) -> Iterator[None]:
@@ -48,7 +51,7 @@ class DropOutputs:
 
             def leaves(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> Tensor | tuple:
                 given = first_of(output)
-                left = torch.zeros_like(given) if self.tokens == "all" else _without_first(given, positions)
+                left = given.masked_fill(_left_out(self.tokens, positions)[..., None], 0)
                 return left if isinstance(output, Tensor) else (left, *output[1:])
 
             for part, module in zip(PARTS, block.contributions, strict=True):
@@ -57,5 +60,13 @@ class DropOutputs:
             yield
 
 
-def _without_first(given: Tensor, positions: Callable[[], Tensor]) -> Tensor:
-    return given.masked_fill((positions() == 0)[..., None], 0)
+def _left_out(tokens: Tokens, positions: Callable[[], Tensor]) -> Tensor:
+    """Which tokens of the call lose what the part gives."""
+    here = positions()
+    if tokens == "first":
+        return here == 0
+    return (
+        torch.ones_like(here, dtype=torch.bool)
+        if tokens == "all"
+        else torch.arange(here.shape[1], device=here.device)[None] == 0
+    )

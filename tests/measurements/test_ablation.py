@@ -4,7 +4,7 @@ import xarray as xr
 
 from dropeact import pairs
 from dropeact.measurements import ablation
-from dropeact.measurements.ablated import effects, losses
+from dropeact.measurements.ablated import decoded, effects, losses
 from dropeact.measurements.atlas import ABLATIONS, atlas
 from dropeact.measurements.controls import controls
 from dropeact.measurements.disruption import equal_dose, masks
@@ -46,6 +46,19 @@ def test_losses_of_texts_in_a_batch_against_one_at_a_time() -> None:
         with intervening(model, jin):
             alone = token_nats(model(ids[row : row + 1], use_cache=False).logits, ids[row : row + 1]).mean()
         assert float(seen["nats"][row, 0]) == pytest.approx(float(alone), abs=1e-5)
+
+
+def test_tokens_from_the_cache_against_one_pass_and_against_a_hook_on_every_call() -> None:
+    model, ids = tiny_models.llama("gqa-rope"), tiny_models.tokens(3, 20)
+    found: dict[str, float] = {}
+    changes = {"first-mlp": DropOutputs(1, ("mlp",), "first"), "call-mlp": DropOutputs(1, ("mlp",), "call")}
+    for name, change in changes.items():
+        with intervening(model, change):
+            whole = token_nats(model(ids, use_cache=False).logits, ids)[:, 11:].mean(-1)
+        seen = decoded(model, ids, [change], prompt=12, condition=name, **labels(3))["nats"].sel(condition=name)
+        found[name] = float(abs(seen.values - whole.numpy()).max())
+    assert found["first-mlp"] < 1e-4
+    assert found["call-mlp"] > 1e-2  # one pass changes the first token alone, decoding every token that follows
 
 
 def test_effects_of_nothing_are_what_an_observation_shows_and_an_ablation_changes_them() -> None:
@@ -91,9 +104,9 @@ def planned(tmp_path, half: str = "A"):
 
 def test_every_condition_is_a_cell_of_its_own(tmp_path) -> None:
     names = [task.cell.measurement for task in planned(tmp_path)]
-    assert len(names) == len(set(names)) == 15
-    assert {name.split(".")[0] for name in names} == {"ablation", "effects", "atlas"}
-    assert len({task.cell.key for task in planned(tmp_path)}) == 15
+    assert len(names) == len(set(names)) == 18
+    assert {name.split(".")[0] for name in names} == {"ablation", "effects", "decoded", "atlas"}
+    assert len({task.cell.key for task in planned(tmp_path)}) == 18
 
 
 def test_passes_of_an_atlas_against_a_count_of_layers_and_head(tmp_path) -> None:
