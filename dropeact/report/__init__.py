@@ -9,7 +9,7 @@ from typing import Any
 
 from dropeact import bundled, published
 from dropeact.audit import Finding, audit
-from dropeact.report import ablation_figures, behaviour_figures
+from dropeact.report import ablation_figures, behaviour_figures, observe_figures
 from dropeact.report.audit_figure import audit_figure
 from dropeact.report.figures import Figure, draw
 from dropeact.report.render import findings
@@ -53,7 +53,7 @@ def drawn(
 ) -> list[Figure]:
     """Every figure of the report, painted where it is missing or to be replaced."""
     figures = draw(store, run, folder, replace=replace)
-    for further in (behaviour_figures, ablation_figures):
+    for further in (observe_figures, behaviour_figures, ablation_figures):
         figures += further.draw(store, run, folder, replace=replace)
     grown = trajectory_figure(store.directory, folder, replace=replace)
     if replace or not (folder / "audit.svg").is_file():

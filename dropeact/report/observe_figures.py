@@ -1,0 +1,142 @@
+"""Figures of what else one pass shows: sinks by head, rotary frequencies, norm and entropy, shares, longer losses."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from matplotlib.axes import Axes
+
+from dropeact import pairs
+from dropeact.axes import SINK_THRESHOLD
+from dropeact.measured import Measured, natural
+from dropeact.report.behaviour_figures import measured_models
+from dropeact.report.figures import COLOURS, Drawing, Figure, band, mark_write
+from dropeact.report.words import NAMES
+from dropeact.store import Store
+
+CLASSES = {"first": "first token", "massive": "massive activations", "ordinary": "ordinary tokens"}
+
+
+def paint_map(panels: Sequence[Axes], maps: Mapping[str, xr.DataArray], *, top: float, label: str, across: str) -> None:
+    """One panel a model, layers downwards, one scale of colours for all."""
+    for axes, (name, values) in zip(panels, maps.items(), strict=False):
+        mesh = axes.pcolormesh(values.transpose("layer", ...).values, cmap="viridis", vmin=0, vmax=top)
+        axes.invert_yaxis()
+        axes.set(title=NAMES[name], xlabel=across, ylabel="layer" if axes is panels[0] else "")
+        if name == list(maps)[-1]:
+            axes.figure.colorbar(mesh, ax=list(panels), label=label, shrink=0.9)
+    for axes in panels[len(maps) :]:
+        axes.set_axis_off()
+
+
+def paint_heads(panels: Sequence[Axes], measured: Measured) -> None:
+    """Attention to the first key by layer and head."""
+    scores = {m.name: m.sink_scores().mean("text") for m in (measured.rope, measured.dropped, measured.drope)}
+    paint_map(panels, scores, top=1.0, label="attention to the first key", across="head")
+
+
+def paint_frequencies(panels: Sequence[Axes], measured: Measured) -> None:
+    """Massive Query values by layer and rotary pair."""
+    counts = {
+        model.name: data["rotary_count"].sel(tensor="query").mean("text")
+        for model, data in measured_models(measured, "phenomena")
+    }
+    top = max(float(values.max()) for values in counts.values())
+    paint_map(panels, counts, top=top, label="massive Query values", across="rotary pair (0 turns fastest)")
+
+
+def paint_valley(panels: Sequence[Axes], measured: Measured) -> None:
+    """Entropy of the representations against the first token's norm, a point a depth."""
+    for model in (measured.rope, measured.dropped, measured.drope):
+        norm, entropy = (
+            model.observations[name].mean("text").isel(depth=slice(1, None)) for name in ("first_norm", "entropy")
+        )
+        panels[0].plot(norm, entropy, color=COLOURS[model.name], marker="o", ms=3, lw=0.5, label=NAMES[model.name])
+    panels[0].set(xscale="log", xlabel="norm of the first token", ylabel="entropy (nats)")
+    panels[0].legend(frameon=False)
+
+
+def paint_shares(panels: Sequence[Axes], measured: Measured) -> None:
+    """Attention's share of what a block adds, by layer and class of token."""
+    for axes, (name, title) in zip(panels, CLASSES.items(), strict=True):
+        for model, data in measured_models(measured, "phenomena"):
+            shares = data["attention_share"].sel(token_class=name)
+            if shares.notnull().any():
+                band(axes, shares["layer"].values, shares.dropna("text", how="all"), model)
+        axes.axhline(0.5, color="black", lw=0.6, linestyle=":")
+        axes.set(title=title, xlabel="layer", ylim=(0, 1), ylabel="share of attention" if name == "first" else "")
+        mark_write(axes, measured)
+    panels[0].legend(frameon=False)
+
+
+def paint_longer_loss(panels: Sequence[Axes], measured: Measured) -> None:
+    """Loss by position to 1,024 tokens."""
+    for model, data in measured_models(measured, "loss-curve"):
+        band(panels[0], data["position_bin"].values + 64, data["nats"], model)
+    panels[0].set(xlabel="position in two joined passages", ylabel="loss (nats per token)")
+    panels[0].legend(frameon=False)
+
+
+DRAWINGS = {
+    "observations": (
+        Drawing(
+            "sink-heads",
+            "7",
+            "Attention sinks, head by head",
+            f"Mean attention of queries 1 to 63 to the first key; a head at {SINK_THRESHOLD} or more is a sink.",
+            paint_heads,
+            3,
+        ),
+        Drawing(
+            "norm-and-entropy",
+            "upstream",
+            "The first token's norm and the entropy of the representations",
+            "A point a depth, means over texts: where the norm is large, the entropy is small.",
+            paint_valley,
+        ),
+    ),
+    "phenomena": (
+        Drawing(
+            "rotary-frequency",
+            "upstream",
+            "Where massive Query values lie on the rotary frequencies",
+            "Mean over texts, summed over heads. Without rotation the pairs are the same channels and turn no more.",
+            paint_frequencies,
+            3,
+        ),
+        Drawing(
+            "attention-share",
+            "8",
+            "Attention's share of what a block adds to the stream",
+            "|attention| / (|attention| + |MLP|) per class of token, with 95 % intervals; the dotted line is w.",
+            paint_shares,
+            3,
+        ),
+    ),
+    "loss-curve": (
+        Drawing(
+            "loss-curve",
+            "upstream",
+            "Loss by position, to twice the length of recalibration's windows",
+            "Passages joined two and two with the separator between them: the second begins at 512.",
+            paint_longer_loss,
+        ),
+    ),
+}
+
+
+def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
+    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
+    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
+    return [
+        drawing.drawn(measured, folder, replace=replace)
+        for name, drawings in DRAWINGS.items()
+        if len(measured_models(measured, name)) == len(NAMES) and drawable(measured, name)
+        for drawing in drawings
+    ]
+
+
+def drawable(measured: Measured, name: str) -> bool:
+    """Whether a stored measurement has what its figures show: results of an earlier version may lack it."""
+    return name != "phenomena" or all("rotary_count" in data for _, data in measured_models(measured, name))

@@ -1,0 +1,38 @@
+import numpy as np
+import xarray as xr
+
+from dropeact.axes import COLUMNS, HALVES
+from dropeact.report import observe_figures
+from dropeact.store import Cell, Store
+from tests.synthetic_results import PAIR, results
+
+
+def longer(half):
+    """Losses of two joined texts, higher where the second begins."""
+    nats = np.array([3.0, 2.5, 3.4, 2.6]) + np.linspace(0, 0.1, 3)[:, None]
+    coords = {
+        "text": [f"{half}{i}" for i in range(3)],
+        "half": ("text", [half] * 3),
+        "position_bin": [0, 128, 256, 384],
+    }
+    return xr.Dataset({"nats": (("text", "position_bin"), nats)}, coords=coords)
+
+
+def test_a_figure_for_each_stored_measurement_and_the_same_bytes_twice(tmp_path):
+    store = Store(results(tmp_path / "run"))
+    run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
+    names = [figure.path.stem for figure in observe_figures.draw(store, run, tmp_path / "one")]
+    assert names == ["sink-heads", "norm-and-entropy", "rotary-frequency", "attention-share"]
+    for column in COLUMNS:
+        for half in HALVES:
+            store.save(Cell(column, "passages", PAIR.primary_arm, half, "loss-curve"), longer(half), {})
+    drawn = observe_figures.draw(store, run, tmp_path / "two")
+    assert [figure.path.stem for figure in drawn] == [*names, "loss-curve"]
+    for figure in drawn[:-1]:
+        assert figure.path.read_bytes() == (tmp_path / "one" / figure.path.name).read_bytes()
+
+
+def test_results_without_a_measurement_have_no_such_figure(tmp_path):
+    store = Store(results(tmp_path / "run", cells=("observations", "disruption")))
+    run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
+    assert [f.path.stem for f in observe_figures.draw(store, run, tmp_path)] == ["sink-heads", "norm-and-entropy"]
