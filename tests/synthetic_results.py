@@ -15,6 +15,7 @@ LAYERS, HEADS, KV_HEADS, HEAD_DIM, WRITE = 6, 4, 2, 8, 2
 CONDITIONS = ("baseline", "massive", "random-0", "random-1", "random-2", "random-3", "norm-matched")
 ABLATED = ("top1-mean", "bottom1-mean", "next-largest", "smallest", "first-mlp", "first-value", "first-values")
 EFFECTS = ("baseline", "first-mlp", "first")
+DECODED = ("baseline", "first-mlp", "call-mlp")
 ATLAS = ("mlp", "attention", "both", "first", "first-mlp")
 PAIR = Pair(name="synthetic", rope="rope", drope="drope", title="Synthetic")
 
@@ -193,6 +194,16 @@ def ablation(rng: np.random.Generator, ids: list[str], half: str, moved: dict[st
     )
 
 
+def decoded(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
+    """Losses of tokens read from the cache, the first token changed by position or by the index in each call."""
+    increase = np.array([0.0, moved.get("first-mlp", 1.5), 4.0])
+    losses = undisturbed(ids) + increase + rng.normal(0, 0.01, (len(ids), len(DECODED)))
+    return xr.Dataset(
+        {"nats": (("text", "condition"), losses)},
+        coords={"text": ids, "half": ("text", [half] * len(ids)), "condition": list(DECODED)},
+    )
+
+
 def effects(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
     """What an ablation of the first token leaves of its norm, of the sinks and of the entropy valley."""
     n, late = len(ids), np.arange(LAYERS + 1) > WRITE
@@ -241,6 +252,7 @@ MADE = {
     "disruption": disruption,
     "phenomena": phenomena,
     "ablation": ablation,
+    "decoded": decoded,
     "effects": effects,
     "atlas": atlas,
 }

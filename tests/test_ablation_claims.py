@@ -91,14 +91,16 @@ def test_losses_and_atlas_without_a_condition_are_missing_by_name(tmp_path):
 def test_planted_conditions_are_those_that_are_measured():
     assert synthetic.ABLATED == ablation.LOSSES
     assert synthetic.EFFECTS == ablation.EFFECTS
+    assert synthetic.DECODED == ablation.DECODED
     assert tuple(ABLATIONS) == synthetic.ATLAS
 
 
 def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(tmp_path):
-    store = Store(synthetic.results(tmp_path, cells=CELLS, corpora=("passages",)))
+    store = Store(synthetic.results(tmp_path, cells=(*CELLS, "decoded"), corpora=("passages",)))
     figures = draw(store, store.read_run(), tmp_path / "figures")
-    assert [figure.path.stem for figure in figures] == ["ablation-atlas", "first-token-curve", "ablation-bars"]
+    names = ["ablation-atlas", "first-token-curve", "ablation-bars", "cached-ablation"]
+    assert [figure.path.stem for figure in figures] == names
     assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
-    for file in tmp_path.rglob("a*.nc"):
+    for file in [*tmp_path.rglob("a*.nc"), *tmp_path.rglob("decoded*.nc")]:
         file.unlink()
     assert draw(store, store.read_run(), tmp_path / "none") == []

@@ -33,6 +33,7 @@ BARS = {
     "first-value": "first token's value at w",
     "first-values": "first token's values",
 }
+DECODED = {"first-mlp": "at absolute position 0", "call-mlp": "at index 0 of each call"}
 
 
 def paint_atlas(panels: Sequence[Axes], measured: Measured) -> None:
@@ -87,6 +88,21 @@ def paint_bars(panels: Sequence[Axes], measured: Measured) -> None:
     axes.legend(frameon=False, fontsize=7)
 
 
+def paint_decoded(panels: Sequence[Axes], measured: Measured) -> None:
+    """Loss increase of tokens read one by one from the cache: first token by position, and first of every call."""
+    for offset, (model, data) in enumerate(measured_models(measured, "decoded")):
+        nats = data["nats"]
+        shown = [name for name in DECODED if name in nats["condition"].values]
+        increases = [nats.sel(condition=name) - nats.sel(condition="baseline") for name in shown]
+        center, half = np.array([mean_and_half_width(values) for values in increases], float).T
+        y = np.array([list(DECODED).index(name) for name in shown]) + 0.26 * (offset - 1)
+        panels[0].barh(y, center, 0.24, xerr=half, color=COLOURS[model.name], label=NAMES[model.name])
+    panels[0].set_yticks(range(len(DECODED)), list(DECODED.values()))
+    panels[0].invert_yaxis()
+    panels[0].set(xlabel="loss increase (nats per token)")
+    panels[0].legend(frameon=False, fontsize=7)
+
+
 def paint_first_token(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss increase without the first token's MLP, at every layer; the write layer dotted, the study's layer dashed."""
     for model, _ in measured_models(measured, "atlas"):
@@ -130,6 +146,16 @@ DRAWINGS = {
             "With 95 % intervals over texts. Zeroed channels are as many in all models; w is the layer that writes the "
             "first token's norm.",
             paint_bars,
+        ),
+    ),
+    "decoded": (
+        Drawing(
+            "cached-ablation",
+            "4",
+            "The write layer's MLP left out while decoding from the cache",
+            "Loss of 32 tokens read one by one after a prompt of 64. A hook on index 0 of each call removes the MLP of "
+            "every token written, too; the study's generation tasks were run with such hooks.",
+            paint_decoded,
         ),
     ),
 }
