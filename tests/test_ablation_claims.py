@@ -12,6 +12,7 @@ from dropeact.measurements import ablation
 from dropeact.measurements.atlas import ABLATIONS
 from dropeact.pairs import Pair
 from dropeact.report.ablation_figures import draw
+from dropeact.report.explain import explained
 from dropeact.store import Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims
@@ -104,3 +105,11 @@ def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(tmp_pat
     for file in [*tmp_path.rglob("a*.nc"), *tmp_path.rglob("decoded*.nc")]:
         file.unlink()
     assert draw(store, store.read_run(), tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(("id", "only"), [("layer1-bos-only", " --only=ablation"), ("sink-rate-rope", "")])
+def test_the_command_that_measures_a_claim_again_names_its_set(tmp_path, id, only):
+    folder = synthetic.results(tmp_path, cells=CELLS, corpora=("passages",))
+    assert explained(id, folder)[-1] == (
+        f"again: pytest -m claims --pair=synthetic --fresh{only} --out=runs/{id} -k {id}"
+    )

@@ -29,7 +29,8 @@ def explained(id: str, directory: Path | None = None) -> list[str]:
     for record in (record for record in judged if record.id == id):
         lines += described(record)
     lines += ["", *per_text(claim, measured.natural(store, pair, arm=run["arm"]))]
-    return [*lines, "", f"again: pytest -m claims --pair={pair.name} --fresh --out=runs/{id} -k {id}"]
+    only = "" if claim.set == "core" else f" --only={claim.set}"
+    return [*lines, "", f"again: pytest -m claims --pair={pair.name} --fresh{only} --out=runs/{id} -k {id}"]
 
 
 def described(record: Record) -> list[str]:

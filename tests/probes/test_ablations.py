@@ -56,7 +56,7 @@ def made(model) -> dict[str, Make]:
     fixed: dict[str, Intervention] = {
         f"{'+'.join(parts)}-{tokens}": DropOutputs(1, parts, tokens) for parts in PARTED for tokens in TOKENS
     }
-    fixed |= {"zero-dims": ZeroDims(*masks), "zero-projected": ZeroProjectedDims(*masks)}
+    fixed |= {"zero-dims": ZeroDims(*masks), "zero-projected-dims": ZeroProjectedDims(*masks)}
     fixed |= {"first-value": ZeroFirstValue((1,)), "first-values": ZeroFirstValue(), "first-mlp": DropFirstMlp(1)}
     return replaced | jin | {"jin-control": control} | {name: _whatever(value) for name, value in fixed.items()}
 
