@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dropeact import pairs
 from dropeact.axes import Column
 from dropeact.measured import MissingMeasurement, natural
 from dropeact.measurements import ablation
@@ -38,15 +37,26 @@ OPPOSITE: Plant = {
 KEPT: Plant = {"rope": {"left": 900.0}, "drope": {"left": 900.0}}
 
 
-def verdicts(folder: Path, plant: Plant, pair: Pair = synthetic.PAIR) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ablated")
+    return synthetic.results(folder, plant=PUBLISHED, cells=(*CELLS, "decoded"), corpora=("passages",))
+
+
+def judged(folder: Path) -> dict[str, str]:
     """The verdict of every record of the ablation set."""
-    synthetic.results(folder, pair=pair, plant=plant, cells=CELLS, corpora=("passages",))
     chosen = {name: claim for name, claim in load_claims().items() if claim.set == "ablation"}
     return {record.key: record.verdict for record in judge(folder, claims=chosen)}
 
 
-def test_every_claim_of_the_set_is_supported_where_it_is_planted(tmp_path):
-    found = verdicts(tmp_path, PUBLISHED)
+def verdicts(folder: Path, plant: Plant, pair: Pair = synthetic.PAIR) -> dict[str, str]:
+    """The verdict of every record of the ablation set, from planted results."""
+    synthetic.results(folder, pair=pair, plant=plant, cells=CELLS, corpora=("passages",))
+    return judged(folder)
+
+
+def test_every_claim_of_the_set_is_supported_where_it_is_planted(planted):
+    found = judged(planted)
     assert {key.partition("[")[0] for key in found} == CLAIMS
     assert set(found.values()) == {"supported"}, found
 
@@ -79,9 +89,8 @@ def test_published_figures_planted_on_the_published_pair_are_replicated(tmp_path
     assert "supported" not in {other[key] for key in magnitudes}
 
 
-def test_losses_and_atlas_without_a_condition_are_missing_by_name(tmp_path):
-    folder = synthetic.results(tmp_path, cells=CELLS)
-    view = natural(Store(folder), pairs.from_dict(Store(folder).read_run()["pair"]))
+def test_losses_and_atlas_without_a_condition_are_missing_by_name(planted):
+    view = natural(Store(planted), synthetic.PAIR)
     with pytest.raises(MissingMeasurement, match="of the condition typo"):
         view.rope.nats("typo")
     with pytest.raises(MissingMeasurement, match="of the condition norm"):
@@ -96,20 +105,17 @@ def test_planted_conditions_are_those_that_are_measured():
     assert tuple(ABLATIONS) == synthetic.ATLAS
 
 
-def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(tmp_path):
-    store = Store(synthetic.results(tmp_path, cells=(*CELLS, "decoded"), corpora=("passages",)))
-    figures = draw(store, store.read_run(), tmp_path / "figures")
+def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(planted, tmp_path):
+    store, run = Store(planted), synthetic.run_record(synthetic.PAIR, 32)
+    figures = draw(store, run, tmp_path / "figures")
     names = ["ablation-atlas", "first-token-curve", "ablation-bars", "cached-ablation"]
     assert [figure.path.stem for figure in figures] == names
     assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
-    for file in [*tmp_path.rglob("a*.nc"), *tmp_path.rglob("decoded*.nc")]:
-        file.unlink()
-    assert draw(store, store.read_run(), tmp_path / "none") == []
+    assert draw(Store(tmp_path), run, tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(("id", "only"), [("layer1-bos-only", " --only=ablation"), ("sink-rate-rope", "")])
-def test_the_command_that_measures_a_claim_again_names_its_set(tmp_path, id, only):
-    folder = synthetic.results(tmp_path, cells=CELLS, corpora=("passages",))
-    assert explained(id, folder)[-1] == (
+def test_the_command_that_measures_a_claim_again_names_its_set(planted, id, only):
+    assert explained(id, planted)[-1] == (
         f"again: pytest -m claims --pair=synthetic --fresh{only} --out=runs/{id} -k {id}"
     )
