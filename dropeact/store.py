@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,10 @@ class Store:
         where one lacks a label that another has, a float is NaN, an integer -1, a text empty.
         """
         folder = self.root / column / f"{corpus}-{arm}"
-        halves: dict[str, list[xr.Dataset]] = {}
-        for file in sorted([*folder.glob(f"{measurement}-?.nc"), *folder.glob(f"{measurement}.*-?.nc")]):
-            with _reading(file) as dataset:
-                halves.setdefault(_measurement(file), []).append(dataset.load())
-        if not halves:
+        files = sorted([*folder.glob(f"{measurement}-?.nc"), *folder.glob(f"{measurement}.*-?.nc")])
+        if not files:
             raise FileNotFoundError(f"{column}/{corpus}-{arm}/{measurement}")
-        return beside([joined(parts) for parts in halves.values()])
+        return _loaded(tuple((file, *_stamp(file)) for file in files)).copy()
 
     def files(self) -> list[Path]:
         """Every stored file, sorted."""
@@ -242,6 +240,21 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=64)
+def _loaded(stamped: tuple[tuple[Path, int, int, int], ...]) -> xr.Dataset:
+    """The files of one measurement, read once for as long as none of them is replaced."""
+    halves: dict[str, list[xr.Dataset]] = {}
+    for file, *_ in stamped:
+        with _reading(file) as dataset:
+            halves.setdefault(_measurement(file), []).append(dataset.load())
+    return beside([joined(parts) for parts in halves.values()])
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @contextlib.contextmanager

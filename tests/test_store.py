@@ -36,6 +36,16 @@ def test_round_trip_keeps_every_value_and_label(tmp_path):
     assert json.loads(loaded.attrs["dropeact_provenance"]) == {"seconds": 1.5}
 
 
+def test_a_replaced_file_is_read_anew_and_a_changed_dataset_stays_the_readers_own(tmp_path):
+    store = Store(tmp_path)
+    store.save(cell(), data(value=1.0), {})
+    first = store.load("rope", "passages", "first", "observations")
+    first["score"] = first["score"] + 5
+    assert float(store.load("rope", "passages", "first", "observations")["score"].max()) == 1.0
+    store.save(cell(), data(value=2.0), {})
+    assert float(store.load("rope", "passages", "first", "observations")["score"].max()) == 2.0
+
+
 def test_halves_are_joined_along_text_and_selected_on(tmp_path):
     store = Store(tmp_path)
     store.save(cell("A"), data("A", ("a", "b"), 1.0), {})
