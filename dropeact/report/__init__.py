@@ -12,6 +12,7 @@ from dropeact.audit import Finding, audit
 from dropeact.report import ablation_figures, behaviour_figures, observe_figures
 from dropeact.report.audit_figure import audit_figure
 from dropeact.report.figures import Figure, draw
+from dropeact.report.overview_figure import overview_figure
 from dropeact.report.render import findings
 from dropeact.report.trajectory_figure import trajectory_figure
 from dropeact.store import Store, write_text
@@ -40,11 +41,13 @@ def write(
     )
     target = output or default_output(directory)
     audited = audit(published.path("audit.toml"), published.path("evidence.json"))
-    figures = drawn(store, run, audited, figure_folder(directory, target), replace)
+    folder = figure_folder(directory, target)
+    figures = drawn(store, run, audited, folder, replace)
+    overview = overview_figure(judged, folder, replace=replace)
     if replace:
         write_text(directory / "verdicts.json", as_json(judged, provenance(run)))
         write_text(directory / "records.csv", as_csv(judged))
-    write_text(target, findings(store, run, judged, figures, audited, target))
+    write_text(target, findings(store, run, judged, figures, audited, target, overview))
     return target
 
 

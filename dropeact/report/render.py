@@ -10,8 +10,9 @@ import jinja2
 
 from dropeact import bundled
 from dropeact.audit import Finding
-from dropeact.report import words
+from dropeact.report import effects, words
 from dropeact.report.figures import Figure
+from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.tables import perplexities
 from dropeact.store import Store
 from dropeact.verdicts import Record
@@ -31,6 +32,7 @@ def environment() -> jinja2.Environment:
         name: getattr(words, name) for name in ("number", "measured", "interval", "region", "published", "headline")
     }
     made.filters["mark"] = lambda record: words.MARKS[record.verdict]
+    made.filters |= {"replication": effects.sentence, "effect_ratio": effects.ratio, "unlabelled": unlabelled}
     return made
 
 
@@ -41,6 +43,7 @@ def findings(
     figures: Sequence[Figure],
     audited: Sequence[Finding],
     target: Path,
+    overview: Figure | None,
 ) -> str:
     """The text of FINDINGS.md; links to figures are relative to `target`."""
     measured = [record for record in records if record.verdict != "not measured"]
@@ -60,6 +63,9 @@ def findings(
             figures={e: [f for f in figures if f.experiment == e] for e in experiments},
             link=lambda figure: relative(figure.path, target),
             findings=audited,
+            first=first_page(records, audited),
+            effects=effects.replications(store.directory),
+            overview=overview,
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
             losses=perplexities(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
