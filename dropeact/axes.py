@@ -17,6 +17,8 @@ mean_over  `layer` or `head`: which mean a norm is compared with to be called ma
 threshold  lambda, the multiple of that mean
 length     how many first tokens of a text an attention statistic uses
 convention whether query 0 (which can only attend to itself) takes part in the mean
+rebuilding attention `as used`, or `without rotation`: rebuilt from the projections, as the study did
+padding    representations of the text alone (`unpadded`), or with the rows of the padding after it
 condition  what was changed in the forward pass (baseline, massive, random-0, ...)
 comparison how the noise floor was taken: `repeat`, one or two `threads`, `batch` or one by one, `precision` bfloat16
 stage      a point of a recalibration: the RoPE parent, just dropped, or a snapshot at a token count
@@ -47,6 +49,7 @@ MASSIVE_THRESHOLD = 5.0
 SINK_THRESHOLD = 0.3
 SINK_LENGTH = 64
 POSITION_BIN = 128
+REBUILDINGS = ("as used", "without rotation")
 
 
 class InputError(Exception):

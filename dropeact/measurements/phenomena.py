@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from dropeact.axes import COLUMNS, HALVES
-from dropeact.measurements import core, loss_curve, observe, perplexity
+from dropeact.axes import COLUMNS, HALVES, SINK_LENGTH
+from dropeact.measurements import attention, contrasts, core, loss_curve, massive_values, observe, perplexity, residual
 from dropeact.measurements.measuring import Measuring, Task
 
 BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
@@ -16,6 +16,8 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
     for column in COLUMNS:
         yield from (phenomena(measuring, column, half) for half in HALVES)
         yield from (longer_losses(measuring, column, half) for half in HALVES)
+        yield from (read_outs(measuring, column, half) for half in HALVES)
+        yield from (repetition(measuring, column, half) for half in HALVES)
 
 
 def phenomena(measuring: Measuring, column: str, half: str) -> Task:
@@ -42,3 +44,35 @@ def longer_losses(measuring: Measuring, column: str, half: str) -> Task:
         return loss_curve.loss_curve(measuring.checkpoint(column).model, joined, ids=names, halves=[half] * len(names))
 
     return Task(cell, measuring.count("passages", half) * 2, measure)
+
+
+def read_outs(measuring: Measuring, column: str, half: str) -> Task:
+    """The study's read-outs beside the sound ones, on the first texts of one half."""
+    code = (contrasts, attention, residual, *core.PROBES)
+    cell = measuring.cell(column, "passages", half, "contrasts", code, length=SINK_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, SINK_LENGTH)
+        few, names = tokens[: contrasts.TEXTS], ids[: contrasts.TEXTS]
+        return contrasts.contrasts(
+            measuring.checkpoint(column).model,
+            few,
+            ids=names,
+            halves=[half] * len(names),
+            pad_id=measuring.separator_id(column) or 0,  # any id will do: nothing attends to it
+        )
+
+    return Task(cell, contrasts.TEXTS, measure)
+
+
+def repetition(measuring: Measuring, column: str, half: str) -> Task:
+    """Loss and massive values of the first repeated sentences of one half."""
+    code = (contrasts, observe, massive_values, perplexity, *core.PROBES)
+    cell = measuring.cell(column, "repeated", half, "contrasts", code, length=core.OBSERVATION_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "repeated", half, core.OBSERVATION_LENGTH)
+        few, names = tokens[: contrasts.TEXTS], ids[: contrasts.TEXTS]
+        return contrasts.repeated(measuring.checkpoint(column).model, few, ids=names, halves=[half] * len(names))
+
+    return Task(cell, contrasts.TEXTS, measure)
