@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from dropeact import bundled, measured, pairs
 from dropeact.pairs import Pair
-from dropeact.report import words
+from dropeact.report import effects, words
+from dropeact.report.first_page import first_page
 from dropeact.report.html_charts import Chart, Heat, charts, heat_maps
 from dropeact.report.html_lines import NumberLine, number_line
 from dropeact.report.html_trajectory import trajectory
@@ -68,6 +69,8 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
             words=words,
             counts=Counter(record.verdict for record in records),
             sections=sections(shown, pair, charts(view)),
+            first=first_page(records, ()),
+            effects=effects.replications(store.directory),
             sources=sorted({record.source for record in shown}),
             heats=heats,
             heat_data=scores(heats),

@@ -25,6 +25,8 @@
     });
     const left = rows.filter((row) => !row.hidden).length;
     one("shown").textContent = `${left} of ${rows.length} claims`;
+    one("none").hidden = left > 0;
+    all("section.experiment").forEach((part) => (part.hidden = all("article.item", part).every((claim) => claim.hidden)));
   };
   form.addEventListener("input", filter);
   form.addEventListener("reset", () => setTimeout(filter));
@@ -63,12 +65,13 @@
     const scores = JSON.parse(one("scores").textContent);
     const cells = maps.map((map) => all("tbody tr", map).map((row) => all("td", row)));
     const names = maps.map((map) => map.querySelector("figcaption").textContent.split(":")[0].trim());
-    const mix = (from, to, share) => from.map((value, index) => Math.round(value + (to[index] - value) * share));
     cells.forEach((map, m) => map.forEach((row, l) => row.forEach((cell, h) => {
       const score = scores[m][l][h];
       if (score === null) return;
-      cell.style.background = `rgb(${mix([255, 255, 255], [8, 48, 107], score / 100)})`;
-      cell.style.color = score < 66 ? "#000" : "#fff";
+      cell.style.setProperty("--score", `${score}%`);
+      cell.classList.add("scored");
+      cell.classList.toggle("past46", score >= 46); // beyond these the other ink reads better: dark page, light page
+      cell.classList.toggle("past66", score >= 66);
     })));
     const tau = one("tau");
     const outline = () => {
@@ -126,12 +129,15 @@
     }
   });
 
-  // A linked claim is shown whatever the filters say; on paper everything is open.
+  // A linked claim is shown whatever the filters say; on paper every definition is open.
   const reveal = () => {
     const target = location.hash && one(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.hidden) { form.reset(); }
+    if (target && target.closest("[hidden]")) {
+      form.reset();
+      setTimeout(() => target.scrollIntoView());
+    }
   };
   addEventListener("hashchange", reveal);
-  addEventListener("beforeprint", () => all("details").forEach((part) => (part.open = true)));
+  addEventListener("beforeprint", () => all("article details").forEach((part) => (part.open = true)));
   document.documentElement.dataset.ready = "yes";
 })();

@@ -8,6 +8,8 @@ import xarray as xr
 
 from dropeact.axes import InputError
 from dropeact.report import words
+from dropeact.report.effects import replications, sentence
+from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.html import write_html
 from dropeact.report.html_lines import number_line, published_value, ticks
 from dropeact.report.html_trajectory import trajectory
@@ -69,6 +71,25 @@ def test_the_page_has_the_numbers_of_the_report_for_every_record(page, records):
         ):
             assert shown in text, (record.key, shown)
         assert f"pytest -m claims --rope=rope --drope=drope --fresh --out=runs/{record.id} -k {record.id}" in text
+
+
+def test_the_page_begins_with_the_same_disagreements_as_the_report(page, records):
+    text = " ".join(html.unescape(page.read_text()).split())
+    found = first_page(records, ())
+    assert found.disagreements
+    for item in found.disagreements:
+        said = (
+            f"Measured {unlabelled(item.record)} ({item.record.reason}), {item.distance} standard deviations over texts"
+        )
+        assert " ".join(said.split()) in text, item.record.key
+
+
+def test_replication_stands_beside_printed_spreads(page, planted):
+    text = html.unescape(page.read_text())
+    found = replications(planted)
+    assert found
+    for comparison in found.values():
+        assert sentence(comparison) in text
 
 
 def test_the_page_asks_for_nothing_outside_itself_and_is_small(page):
@@ -152,6 +173,47 @@ def test_filters_show_what_they_name(chromium, page, records):
         assert chromium.run("return document.getElementById('shown').textContent").startswith(f"{wanted} of")
     chromium.run("document.querySelector('button[type=reset]').click()")
     assert chromium.wait(f"setTimeout(() => arguments[0]((() => {{{shown}}})()), 50)") == len(records)
+
+
+@needs_browser
+def test_the_keyboard_alone_filters_and_an_empty_table_says_so(chromium, page, records):
+    tab, space, down = "\ue004", " ", "\ue015"
+    chromium.open(page)
+    focus = "const on = document.activeElement; return [on.name || '', on.value || '', on.textContent]"
+    shown = "return document.getElementById('shown').textContent"
+    chromium.run("document.querySelector('.skip').focus()")
+    links = 0
+    while chromium.run(focus)[0] != "verdict" and links < 100:
+        chromium.keys(tab)
+        links += 1
+    verdict = chromium.run(focus)[1]
+    chromium.keys(space)
+    left = sum(record.verdict != verdict for record in records)
+    assert chromium.run(shown) == f"{left} of {len(records)} claims"
+    chromium.keys(tab * len({record.verdict for record in records}) + down)
+    assert chromium.run(focus)[0] == "experiment"
+    first = records[0].experiment
+    left = sum(record.verdict != verdict and record.experiment == first for record in records)
+    assert chromium.run(shown) == f"{left} of {len(records)} claims"
+    chromium.keys(f"{tab}{tab}zzz")
+    assert chromium.run(shown) == f"0 of {len(records)} claims"
+    assert chromium.run("return document.getElementById('none').hidden") is False
+    assert chromium.run("return document.querySelectorAll('section.experiment:not([hidden])').length") == 0
+    chromium.keys(f"{tab}{space}")
+    assert chromium.wait(f"setTimeout(() => arguments[0]((() => {{{shown}}})()), 50)").startswith(f"{len(records)} of")
+    assert chromium.run("return document.getElementById('none').hidden") is True
+    assert chromium.console() == []
+
+
+@needs_browser
+def test_a_link_to_a_hidden_claim_shows_it(chromium, page, records):
+    chromium.open(page)
+    last = records[-1]
+    chromium.run("document.querySelector('[name=text]').focus()")
+    chromium.keys("zzz")
+    chromium.run(f"location.hash = '{last.id}-{last.kind}'")
+    hidden = f"document.getElementById('{last.id}-{last.kind}').closest('[hidden]') !== null"
+    assert chromium.wait(f"setTimeout(() => arguments[0]({hidden}), 100)") is False
 
 
 @needs_browser
