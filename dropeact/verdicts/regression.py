@@ -117,7 +117,8 @@ def changed(key: str, before: Side, after: Side) -> Change:
             return Change(key, "not measured", old, None, notes=("no claim registers it any more",))
         return Change(key, "orphaned verdict", old, None, notes=("no claim registers it any more",))
     if old is None:
-        return Change(key, "new claim", None, new, notes=("the baseline never judged it",))
+        state = "not measured" if missing(new) else "new claim"
+        return Change(key, state, None, new, notes=("the baseline never judged it",))
     if missing(old) or missing(new):
         if missing(old) and missing(new):
             return Change(key, "not measured", old, new)

@@ -141,6 +141,7 @@ def test_a_lost_measurement_regresses_and_a_gained_one_does_not(before, tmp_path
     assert one(compared(before, bare), COLLAPSE).state == "no longer measured"
     assert one(compared(bare, before), COLLAPSE).state == "missing baseline"
     assert one(compared(bare, bare), COLLAPSE).state == "not measured"
+    assert one(compared(without_record(before, COLLAPSE), bare), COLLAPSE).state == "not measured"
     assert compared(before, bare).status == 1
     assert compared(bare, before).status == 0
 
