@@ -1,12 +1,28 @@
 """Tiny random models of the supported architectures, and the plainest possible computation of what they attend to."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    Olmo2Config,
+    Phi3Config,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
+)
 
 from dropeact.checkpoints.drope import dropped
 
@@ -32,6 +48,43 @@ def llama(kind: str = "gqa-rope", *, layers: int = 3, gain: float = 10.0, seed: 
     built = model if rotation == "rope" else dropped(model)
     assert isinstance(built, LlamaForCausalLM)
     return built
+
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+GROUPED: dict[str, Any] = SHAPE | {"num_key_value_heads": 2}
+PARTIAL: dict[str, Any] = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5}
+ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**GROUPED, head_dim=8),
+    "mistral": lambda: MistralConfig(**GROUPED, head_dim=8, sliding_window=12),
+    "qwen2": lambda: Qwen2Config(**GROUPED, use_sliding_window=True, sliding_window=12, max_window_layers=1),
+    "qwen3": lambda: Qwen3Config(**GROUPED, head_dim=8),
+    "gemma2": lambda: Gemma2Config(
+        **GROUPED, head_dim=8, query_pre_attn_scalar=5, attn_logit_softcapping=2.0, sliding_window=12
+    ),
+    "gemma3": lambda: Gemma3TextConfig(**GROUPED, head_dim=8, query_pre_attn_scalar=5, sliding_window=12),
+    "phi3": lambda: Phi3Config(**GROUPED, rope_parameters=PARTIAL, sliding_window=None),
+    "olmo2": lambda: Olmo2Config(**GROUPED),
+    "gpt_neox": lambda: GPTNeoXConfig(**SHAPE, rope_parameters=PARTIAL),
+    "smollm3": lambda: SmolLM3Config(**GROUPED, no_rope_layers=[1, 0, 1]),
+}
+
+
+def of(architecture: str, *, gain: float = 10.0, seed: int = 0) -> PreTrainedModel:
+    """A random model of an architecture: sharp attention, biases that are not 0 and norm weights that are not 1."""
+    config = ARCHITECTURES[architecture]()
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("proj.weight", "query_key_value.weight", "dense.weight")):
+            parameter.mul_(gain)
+        elif name.endswith(".bias"):
+            parameter.normal_(0, 0.1)
+        elif "norm" in name:
+            parameter.add_(0.2 * torch.randn(parameter.shape))
+    return model
 
 
 def weight(model: PreTrainedModel, layer: int, name: str) -> Tensor:

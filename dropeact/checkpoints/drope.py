@@ -1,17 +1,27 @@
-"""A Llama whose attention never rotates: RoPE weights go in, a NoPE model that transformers loads by itself comes out.
+"""Models whose attention never rotates: RoPE weights go in, a NoPE model that transformers loads by itself comes out.
 
 Queries and keys reach the attention function as projected (or normed, if the checkpoint has QK-norm); positions exist
 only through the causal mask. `rope_parameters` stay in the config, so that the rotation can be restored.
 """
 
+import copy
 from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm, eager_attention_forward
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from dropeact.axes import InputError
 
@@ -33,8 +43,16 @@ class LlamaDropeConfig(LlamaConfig):
     softmax_scale: float | None = None
 
 
-class LlamaDropeAttention(LlamaAttention):
-    """Attention of unrotated queries and keys.
+class Qwen2DropeConfig(Qwen2Config):
+    """A Qwen2 config with the attention type and an absolute softmax scale."""
+
+    model_type = "qwen2_drope"
+    attention_type: str = "nope"
+    softmax_scale: float | None = None
+
+
+class Unrotated:
+    """What the attention of a DroPE model does, whatever projections it has.
 
     q = norm(x Wq), k = norm(x Wk), each norm one RMSNorm over the full concatenated width or nothing;
     weights = softmax(softmax_scale q k^T), softmax_scale = head_dim^-1/2 where the config gives none.
@@ -44,21 +62,18 @@ class LlamaDropeAttention(LlamaAttention):
     The DroPE models' `nope` and `*_norm_nope` attention types; arXiv:2512.12167.
     """
 
-    def __init__(self, config: LlamaDropeConfig, layer_idx: int):
-        super().__init__(config, layer_idx)
+    def __init__(self, config: Any, layer_idx: int):
+        super().__init__(config, layer_idx)  # pyright: ignore[reportCallIssue] - mixed into an attention class
+        given: Any = self
         if config.softmax_scale is not None:
-            self.scaling = config.softmax_scale
+            given.scaling = config.softmax_scale
         if config.attention_type in ("qk_norm_nope", "q_norm_nope"):
-            self.q_norm = LlamaRMSNorm(self.q_proj.out_features, eps=config.rms_norm_eps)
+            given.q_norm = LlamaRMSNorm(given.q_proj.out_features, eps=config.rms_norm_eps)
         if config.attention_type in ("qk_norm_nope", "k_norm_nope"):
-            self.k_norm = LlamaRMSNorm(self.k_proj.out_features, eps=config.rms_norm_eps)
-
-    def _heads(self, projected: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch head token head_dim"]:
-        """Split the width into heads."""
-        return projected.view(*projected.shape[:-1], -1, self.head_dim).transpose(1, 2)
+            given.k_norm = LlamaRMSNorm(given.k_proj.out_features, eps=config.rms_norm_eps)
 
     def forward(
-        self,
+        self: Any,
         hidden_states: Float[Tensor, "batch token hidden"],
         position_embeddings: object = None,
         attention_mask: Tensor | None = None,
@@ -72,17 +87,31 @@ class LlamaDropeAttention(LlamaAttention):
             query = self.q_norm(query)
         if hasattr(self, "k_norm"):
             key = self.k_norm(key)
-        query, key, value = self._heads(query), self._heads(key), self._heads(self.v_proj(hidden_states))
+        query, key, value = (_heads(x, self.head_dim) for x in (query, key, self.v_proj(hidden_states)))
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation or "eager", eager_attention_forward
         )
         dropout = self.attention_dropout if self.training else 0.0
-        output, weights = attend(
-            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
-        )
+        options = {"dropout": dropout, "scaling": self.scaling} | kwargs
+        if getattr(self, "sliding_window", None) is not None:
+            options["sliding_window"] = self.sliding_window
+        output, weights = attend(self, query, key, value, attention_mask, **options)
         return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1).contiguous()), weights
+
+
+def _heads(projected: Float[Tensor, "batch token width"], head_dim: int) -> Float[Tensor, "batch head token head_dim"]:
+    """Split the width into heads."""
+    return projected.view(*projected.shape[:-1], -1, head_dim).transpose(1, 2)
+
+
+class LlamaDropeAttention(Unrotated, LlamaAttention):
+    """Llama's attention of unrotated queries and keys."""
+
+
+class Qwen2DropeAttention(Unrotated, Qwen2Attention):
+    """Qwen2's attention (biased projections) of unrotated queries and keys."""
 
 
 class LlamaDropeForCausalLM(LlamaForCausalLM):
@@ -97,6 +126,20 @@ class LlamaDropeForCausalLM(LlamaForCausalLM):
         self.post_init()
 
 
+class Qwen2DropeForCausalLM(Qwen2ForCausalLM):
+    """Qwen2ForCausalLM with `Qwen2DropeAttention` in every block; its state dict is a Qwen2's (plus QK norms)."""
+
+    config_class = Qwen2DropeConfig
+
+    def __init__(self, config: Qwen2DropeConfig):
+        super().__init__(config)
+        for index, block in enumerate(self.model.layers):
+            block.self_attn = Qwen2DropeAttention(config, index)
+        self.post_init()
+
+
+AutoConfig.register("qwen2_drope", Qwen2DropeConfig)
+AutoModelForCausalLM.register(Qwen2DropeConfig, Qwen2DropeForCausalLM)
 AutoConfig.register("llama_drope", LlamaDropeConfig)
 AutoModelForCausalLM.register(LlamaDropeConfig, LlamaDropeForCausalLM)
 
@@ -145,6 +188,39 @@ def dropped(model: Any, *, attention_type: str = "nope", softmax_scale: float | 
     """Return the same weights (shared, not copied) in a model that does not rotate."""
     config = drope_config(model.config, attention_type=attention_type, softmax_scale=softmax_scale)
     return _with_weights_of(model, config, LlamaDropeForCausalLM)
+
+
+class IdentityRotation(nn.Module):
+    """A rotary embedding whose angles are all 0, shaped like the one it stands for: cos = 1, sin = 0."""
+
+    def __init__(self, rotary: nn.Module) -> None:
+        super().__init__()
+        self.rotary = rotary
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Angles of no position."""
+        cos, sin = self.rotary(*args, **kwargs)
+        return torch.ones_like(cos), torch.zeros_like(sin)
+
+
+def unrotated(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the same weights (shared, not copied) of any architecture with every rotary embedding the identity.
+
+    For measuring alone: what is saved would rotate again.
+
+    Raises
+    ------
+    InputError
+        When no module of the model rotates.
+    """
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    built = copy.deepcopy(model, shared)
+    rotating = [name for name, module in built.named_modules() if type(module).__name__.endswith("RotaryEmbedding")]
+    if not rotating:
+        raise InputError(f"expected a model with rotary embeddings; got {model.config.model_type}, which has none")
+    for name in rotating:
+        built.set_submodule(name, IdentityRotation(built.get_submodule(name)))
+    return built
 
 
 def restored(model: Any) -> LlamaForCausalLM:

@@ -37,7 +37,7 @@ def attention_of(config: dict) -> str:
     if config["model_type"] == "smollm3":
         layers = config.get("no_rope_layers") or [1]
         return "rope" if all(layers) else "nope" if not any(layers) else "rope in some layers"
-    return config.get("attention_type", "nope") if config["model_type"] == "llama_drope" else "rope"
+    return config.get("attention_type", "nope") if config["model_type"].endswith("_drope") else "rope"
 
 
 def _identity(found: Source, config: dict, **fields: object) -> dict:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, embedded, gguf, hub
-from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.drope import dropped, unrotated
 from dropeact.checkpoints.identity import resolve
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
 
@@ -28,11 +28,16 @@ class Checkpoint:
 
 
 def load(
-    identifier: str, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu", attention: str = "sdpa"
+    identifier: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    attention: str | None = None,
 ) -> Checkpoint:
-    """Load a checkpoint of the Llama family.
+    """Load a checkpoint of a supported architecture.
 
-    `device="auto"` spreads a model over the devices at hand. The tokenizer is used with `add_special_tokens=False`.
+    `device="auto"` spreads a model over the devices at hand; `attention` names an implementation of transformers in the
+    place of the model's own choice. The tokenizer is used with `add_special_tokens=False`.
 
     Raises
     ------
@@ -80,12 +85,13 @@ def drop(checkpoint: Checkpoint) -> Checkpoint:
         raise InputError(
             f"expected a checkpoint with rotation to drop; got {checkpoint.identity['id']}, which has none"
         )
-    model = dropped(checkpoint.model)
-    fields = {"architecture": "llama_drope", "attention": "nope", "rope": False, "dropped": True}
+    plain = checkpoint.identity["architecture"] == "llama"
+    model = dropped(checkpoint.model) if plain else unrotated(checkpoint.model)
+    fields = {"attention": "nope", "rope": False, "dropped": True} | ({"architecture": "llama_drope"} if plain else {})
     return replace(checkpoint, model=model, identity=checkpoint.identity | fields)
 
 
-def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str) -> PreTrainedModel:
+def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str | None) -> PreTrainedModel:
     """Load the weights and refuse a checkpoint that does not fill the model."""
     where = {} if str(device) == "cpu" else {"device_map": "auto" if device == "auto" else {"": device}}
     try:

@@ -13,7 +13,10 @@ from typing import Literal
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
 
-SUPPORTED = ("llama", "llama_drope", "smollm3")
+SUPPORTED = (
+    "llama", "llama_drope", "mistral", "qwen2", "qwen2_drope", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2",
+    "gpt_neox", "smollm3",
+)  # fmt: skip
 WEIGHTS = "*.safetensors"
 FILES = [WEIGHTS, "*.json", "*.model", "*.jinja", "tokenizer*"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")

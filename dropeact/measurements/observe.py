@@ -69,4 +69,5 @@ def _observed(model: PreTrainedModel, tokens: Int[Tensor, "text token"], phenome
     with probing(model, readings) as seen, torch.no_grad():
         nats = perplexity.token_nats(model(tokens, use_cache=False).logits, tokens)
     datasets: list[xr.Dataset] = [phenomenon.labelled(seen) for phenomenon in phenomena]
-    return xr.merge([*datasets, perplexity.labelled(nats)])
+    # outer: a phenomenon of queries and keys alone has no number for values
+    return xr.merge([*datasets, perplexity.labelled(nats)], join="outer")

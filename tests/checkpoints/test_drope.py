@@ -2,10 +2,17 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from dropeact.axes import InputError
-from dropeact.checkpoints.drope import ATTENTION_TYPES, dropped, restored
+from dropeact.checkpoints.drope import (
+    ATTENTION_TYPES,
+    Qwen2DropeConfig,
+    Qwen2DropeForCausalLM,
+    dropped,
+    restored,
+    unrotated,
+)
 from tests.checkpoints import tiny
 
 TOKENS = torch.randint(1, 320, (2, 24), generator=torch.Generator().manual_seed(7))
@@ -97,3 +104,34 @@ def test_dropping_twice_is_refused():
         dropped(dropped(tiny.llama()))
     with pytest.raises(InputError, match="expected an attention type among nope"):
         dropped(tiny.llama(), attention_type="alibi")
+
+
+def qwen2(*, seed=0):
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, initializer_range=0.3,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_()
+    return model
+
+
+@pytest.mark.parametrize("attention_type", ["nope", "qk_norm_nope", "q_norm_nope", "k_norm_nope"])
+def test_published_qwen2_layout_loads_by_plain_transformers_against_the_unrotated_model(tmp_path, attention_type):
+    source = qwen2()
+    config = Qwen2DropeConfig(
+        **(source.config.to_dict() | {"model_type": "qwen2_drope"}), attention_type=attention_type
+    )
+    made = Qwen2DropeForCausalLM(config).eval()
+    made.load_state_dict(source.state_dict(), strict=attention_type == "nope")
+    made.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    ids = torch.arange(1, 30)[None]
+    assert type(loaded) is Qwen2DropeForCausalLM
+    torch.testing.assert_close(loaded(ids).logits, made(ids).logits)
+    plain = unrotated(source)(ids, attention_mask=torch.ones_like(ids)).logits
+    assert torch.allclose(loaded(ids).logits, plain, atol=1e-4) is (attention_type == "nope")
+    assert not torch.allclose(plain, source(ids).logits, atol=1e-2)
