@@ -96,7 +96,7 @@ class Store:
         files = sorted([*folder.glob(f"{measurement}-?.nc"), *folder.glob(f"{measurement}.*-?.nc")])
         if not files:
             raise FileNotFoundError(f"{column}/{corpus}-{arm}/{measurement}")
-        return _loaded(tuple((file, *_stamp(file)) for file in files)).copy()
+        return _loaded(tuple((file, *_stamp(file)) for file in files)).copy(deep=True)
 
     def files(self) -> list[Path]:
         """Every stored file, sorted."""
