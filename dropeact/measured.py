@@ -169,8 +169,11 @@ class Measured:
 
         What bfloat16 changes counts only where the run was not in float32.
         """
+        return self._floors("noise-phenomena") | self._floors("noise-floor")
+
+    def _floors(self, measurement: str) -> dict[str, float]:
         try:
-            floor = self.rope.measurement("noise-floor", corpus="passages")
+            floor = self.rope.measurement(measurement, corpus="passages")
         except MissingMeasurement:
             return {}
         kinds = floor["comparison"].values.tolist()

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -11,14 +12,19 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dropeact.measurements.observe import observe
+from dropeact.measurements.observe import PHENOMENA, observe
 
 VERSION = 1
 COMPARISONS = ("repeat", "threads", "batch", "precision")
 
 
 def noise_floor(
-    model: PreTrainedModel, tokens: Int[Tensor, "text token"], *, ids: Sequence[str], halves: Sequence[str]
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "text token"],
+    *,
+    ids: Sequence[str],
+    halves: Sequence[str],
+    phenomena: Sequence[ModuleType] = PHENOMENA,
 ) -> xr.Dataset:
     """Largest change of every observed variable (comparison).
 
@@ -30,17 +36,17 @@ def noise_floor(
 
     def observed(threads: int) -> xr.Dataset:
         with using_threads(threads):
-            return observe(model, tokens, ids=ids, halves=halves)
+            return observe(model, tokens, ids=ids, halves=halves, phenomena=phenomena)
 
     once, again, alone, together = (observed(threads) for threads in (torch.get_num_threads(),) * 2 + (1, 2))
     pairs = {
         "repeat": (once, again),
         "threads": (alone, together),
-        "batch": (once, one_by_one(model, tokens, ids, halves)),
+        "batch": (once, one_by_one(model, tokens, ids, halves, phenomena)),
     }
     if model.dtype == torch.float32:
         half = copy.deepcopy(model).to(dtype=torch.bfloat16)  # pyright: ignore[reportCallIssue] - annotated for modules
-        pairs["precision"] = (once, observe(half, tokens, ids=ids, halves=halves))
+        pairs["precision"] = (once, observe(half, tokens, ids=ids, halves=halves, phenomena=phenomena))
     changes = {
         f"{kind}_{name}": ("comparison", np.array([change(a[name].values, b[name].values) for a, b in pairs.values()]))
         for kind, change in (("absolute", largest_change), ("relative", largest_relative_change))
@@ -50,18 +56,28 @@ def noise_floor(
 
 
 def one_by_one(
-    model: PreTrainedModel, tokens: Int[Tensor, "text token"], ids: Sequence[str], halves: Sequence[str]
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "text token"],
+    ids: Sequence[str],
+    halves: Sequence[str],
+    phenomena: Sequence[ModuleType] = PHENOMENA,
 ) -> xr.Dataset:
     """The same texts, each passed alone; what is pooled over texts is pooled again."""
     parts = [
-        observe(model, text[None], ids=[name], halves=[half])
+        observe(model, text[None], ids=[name], halves=[half], phenomena=phenomena)
         for text, name, half in zip(tokens, ids, halves, strict=True)
     ]
     texts = [part[[name for name, v in part.data_vars.items() if "text" in v.dims]] for part in parts]
     together = xr.concat(texts, "text", coords="minimal", compat="override")
     pooled = [part[[name for name, v in part.data_vars.items() if "text" not in v.dims]] for part in parts]
-    squares = sum(part.astype(np.float64) ** 2 for part in pooled) / len(pooled)
-    return together.merge(np.sqrt(squares).astype(np.float32))
+    return together.merge({name: _pooled([part[name] for part in pooled]) for name in pooled[0].data_vars})
+
+
+def _pooled(parts: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Norms pool as the root of their mean square, everything else as its mean."""
+    power = 2 if str(parts[0].name).endswith("_norm") else 1
+    mean = sum(part.astype(np.float64) ** power for part in parts) / len(parts)
+    return (mean ** (1 / power)).astype(np.float32)
 
 
 def largest_change(one: np.ndarray, other: np.ndarray) -> float:

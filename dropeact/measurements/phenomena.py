@@ -5,7 +5,17 @@ from collections.abc import Iterator
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, SINK_LENGTH
-from dropeact.measurements import attention, contrasts, core, loss_curve, massive_values, observe, perplexity, residual
+from dropeact.measurements import (
+    attention,
+    contrasts,
+    core,
+    loss_curve,
+    massive_values,
+    noise_floor,
+    observe,
+    perplexity,
+    residual,
+)
 from dropeact.measurements.measuring import Measuring, Task
 
 BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
@@ -15,6 +25,8 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
     """Every cell, model by model."""
     for column in COLUMNS:
         yield from (phenomena(measuring, column, half) for half in HALVES)
+        if column == "rope":
+            yield noise(measuring)
         yield from (longer_losses(measuring, column, half) for half in HALVES)
         yield from (read_outs(measuring, column, half) for half in HALVES)
         yield from (repetition(measuring, column, half) for half in HALVES)
@@ -32,6 +44,20 @@ def phenomena(measuring: Measuring, column: str, half: str) -> Task:
         return seen.drop_vars(["nats", "nats_mean"])
 
     return Task(cell, measuring.count("passages", half) * 2, measure)
+
+
+def noise(measuring: Measuring) -> Task:
+    """The same phenomena measured again: what their numbers owe to threads, batches and precision."""
+    code = (observe, *BEYOND, noise_floor, *core.PROBES)
+    cell = measuring.cell("rope", "passages", "A", "noise-phenomena", code, length=core.OBSERVATION_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens("rope", "passages", "A", core.OBSERVATION_LENGTH)
+        few, names = tokens[: core.NOISE_TEXTS], ids[: core.NOISE_TEXTS]
+        model = measuring.checkpoint("rope").model
+        return noise_floor.noise_floor(model, few, ids=names, halves=["A"] * len(names), phenomena=BEYOND)
+
+    return Task(cell, 6 * core.NOISE_TEXTS, measure)
 
 
 def longer_losses(measuring: Measuring, column: str, half: str) -> Task:

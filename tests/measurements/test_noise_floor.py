@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from dropeact.measurements import phenomena
 from dropeact.measurements.noise_floor import largest_change, largest_relative_change, noise_floor
 from tests import tiny_models
 
@@ -25,3 +26,13 @@ def test_every_variable_of_a_repeated_cell_has_a_floor_and_threads_are_restored(
     assert all((exact[name] < 1e-3).all() for name in exact.data_vars)
     assert floor["absolute_nats_mean"].sel(comparison="precision") > exact["absolute_nats_mean"].max()
     assert floor["absolute_query_norm"].sel(comparison="batch") < 1e-3
+
+
+def test_phenomena_of_the_observe_set_have_a_floor_too() -> None:
+    floor = noise_floor(
+        tiny_models.llama(), tiny_models.tokens(2, 60), ids=["a", "b"], halves=["A", "A"], phenomena=phenomena.BEYOND
+    )
+    assert {"absolute_write_share", "absolute_attention_share", "absolute_distance_mass"} <= set(floor.data_vars)
+    measured = [name for name in floor.data_vars if str(name).startswith("absolute") and "activation" not in str(name)]
+    assert all((floor[name].sel(comparison=["repeat", "threads", "batch"]) < 1e-3).all() for name in measured)
+    assert floor["absolute_write_share"].sel(comparison="precision") > 1e-4
