@@ -11,10 +11,11 @@ import numpy as np
 from dropeact import measured as views
 from dropeact import pairs, published
 from dropeact.estimators import NotApplicable, PValues, Region, Untestable
-from dropeact.estimators.contrasts import LEVEL
+from dropeact.estimators.contrasts import ALPHA, LEVEL
 from dropeact.estimators.power import sign_flip, skewness
 from dropeact.measured import Measured, MissingMeasurement
 from dropeact.store import Store
+from dropeact.verdicts.noise import Noise, within_noise
 from dropeact.verdicts.records import Record, finite
 from dropeact.verdicts.registry import Claim, Function, Kind, load_claims
 from dropeact.verdicts.rule import Outcome, decide, holm, is_exact, shown, why_contradicted, why_inconclusive
@@ -34,6 +35,7 @@ class Evaluated:
     p: PValues
     failure: str = ""
     verdict: str = ""
+    noise: Noise | None = None
 
     @property
     def counted(self) -> bool:
@@ -93,6 +95,7 @@ def evaluate(
     try:
         outcome = function(measured)
         p = outcome.p_values(region)
+        noise = within_noise(outcome, region, measured, function) if p.support <= ALPHA else None
     except NotApplicable as reason:
         return failed("not applicable", str(reason))
     except MissingMeasurement as missing:
@@ -105,7 +108,7 @@ def evaluate(
         return failed("untestable", f"error: {type(error).__name__}: {' '.join(str(error).split())}")
     if not np.isfinite(p).all():
         return failed("untestable", "the test gave no p-value (NaN)")
-    return Evaluated(claim, kind, region, protocol, outcome, p)
+    return Evaluated(claim, kind, region, protocol, outcome, PValues(1.0, p.contradict) if noise else p, noise=noise)
 
 
 def verdicts(evaluated: Sequence[Evaluated], families: Mapping[str, int]) -> list[Record]:
@@ -158,7 +161,7 @@ def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, 
     reason = {
         "supported": lambda: "",
         "contradicted": lambda: why_contradicted(outcome, item.region),
-        "inconclusive": lambda: why_inconclusive(outcome, item.region, max(family, 1)),
+        "inconclusive": lambda: str(item.noise or why_inconclusive(outcome, item.region, max(family, 1))),
     }[verdict]()
     seen = shown(outcome, item.region)
     flips, skew = _diagnostics(outcome, item.region)

@@ -249,7 +249,7 @@ def test_each_claim_of_the_catalogue_can_be_contradicted(tmp_path):
     worlds: list[dict] = [
         {
             "drope": down | {"massive": 2.5, "write": 0.1, "local": 0.5, "attention_share": 0.5, "length": 40},
-            "rope": {"sink": 0.05, "massive": 0.0, "channels": 50, "token": 7},
+            "rope": {"sink": 0.05, "massive": 0.0, "channels": 50, "token": 7, "slow": 0.2, "write_at_w": 2},
         },
         {
             "drope": {"query_count": 1.0, "surge": 0.2, "massive": 0.0, "random": 0.5},

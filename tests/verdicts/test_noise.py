@@ -1,0 +1,98 @@
+"""An effect that the noise floor could make is never supported, however sharply the texts agree on it."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from dropeact.axes import Column
+from dropeact.estimators import both, difference, mean
+from dropeact.estimators.regions import at_least, equivalent_nats
+from dropeact.measured import natural
+from dropeact.store import Cell, Store
+from dropeact.verdicts import judge
+from dropeact.verdicts.noise import shiftings
+from dropeact.verdicts.registry import Claim
+from tests.synthetic_results import PAIR, results
+
+MORE = at_least(0.0, "any difference")
+
+
+def planted(directory, plant: dict[Column, dict[str, float]] | None):
+    """Two models alike but for what is planted."""
+    return results(directory, same=True, plant=plant, cells=("observations", "disruption"), corpora=("passages",))
+
+
+def noisy(directory, floors, plant: dict[Column, dict[str, float]] | None = None):
+    """Planted results with a stored noise floor."""
+    folder = planted(directory, plant)
+    floor = {f"absolute_{name}": ("comparison", np.array([0.0, value])) for name, value in floors.items()}
+    cell = Cell("rope", "passages", PAIR.primary_arm, "A", "noise-floor")
+    Store(folder).save(cell, xr.Dataset(floor, coords={"comparison": ["repeat", "batch"]}), {})
+    return folder
+
+
+def of(function, region=MORE):
+    function.__doc__ = "A statement."
+    return {"x": Claim("x", function, region, "direction", "1", "all", "core", "f", "")}
+
+
+def loss(measured):
+    return difference(measured.drope.observations["nats_mean"], measured.rope.observations["nats_mean"], unit="nats")
+
+
+def beyond_random(measured):
+    return difference(measured.drope.nats("massive"), measured.drope.nats("baseline"), unit="nats")
+
+
+@pytest.mark.parametrize(("floor", "verdict"), [(1e-6, "supported"), (4e-3, "supported"), (2e-2, "inconclusive")])
+def test_a_planted_effect_of_a_hundredth_nat_needs_a_smaller_floor(tmp_path, floor, verdict):
+    folder = noisy(tmp_path, {"nats_mean": floor}, {"drope": {"loss": 0.01}})
+    record = judge(folder, claims=of(loss))[0]
+    assert record.verdict == verdict
+    assert ("within the noise floor" in record.reason) == (verdict == "inconclusive")
+    assert record.p_support == (1.0 if verdict == "inconclusive" else pytest.approx(0, abs=1e-6))
+
+
+def test_a_contrast_within_one_model_is_not_spared(tmp_path):
+    plant: dict[Column, dict[str, float]] = {"drope": {"massive": 0.01}}
+    assert judge(noisy(tmp_path / "quiet", {"nats": 1e-4}, plant), claims=of(beyond_random))[0].verdict == "supported"
+    record = judge(noisy(tmp_path / "loud", {"nats": 0.5}, plant), claims=of(beyond_random))[0]
+    assert record.verdict == "inconclusive"
+
+
+def test_one_part_within_the_noise_takes_the_whole_statement(tmp_path):
+    folder = noisy(tmp_path, {"nats_mean": 0.02}, {"drope": {"loss": 0.01, "massive": 3.0}})
+
+    def two(measured):
+        return both({"large": beyond_random(measured), "small": loss(measured)})
+
+    record = judge(folder, claims=of(two))[0]
+    assert record.verdict == "inconclusive"
+    assert record.reason.startswith("small: an effect of 0.01")
+
+
+def test_a_statement_of_no_effect_is_left_to_its_margin(tmp_path):
+    folder = noisy(tmp_path, {"nats_mean": 0.02})
+    assert judge(folder, claims=of(loss, equivalent_nats()))[0].verdict == "supported"
+
+
+def test_an_effect_far_beyond_the_floor_keeps_its_p(tmp_path):
+    plant: dict[Column, dict[str, float]] = {"drope": {"sink": 0.9}}
+    quiet, without = noisy(tmp_path / "a", {"sink_score": 1e-7}, plant), planted(tmp_path / "b", plant)
+
+    def rate(measured):
+        return mean(measured.drope.sink_rate().mean("layer"), unit="rate")
+
+    assert judge(quiet, claims=of(rate))[0] == judge(without, claims=of(rate))[0]
+
+
+def test_numbers_are_moved_by_their_floor_up_and_down_against_hand_count(tmp_path):
+    folder = noisy(tmp_path, {"nats_mean": 0.5, "first_norm": 2.0})
+    plain = natural(Store(folder), PAIR)
+    by_model, alternating = shiftings(plain)
+    for view, norm in ((by_model, [2.0, 2.0, 2.0]), (alternating, [2.0, -2.0, 2.0])):
+        moved = view.rope.observations["first_norm"] - plain.rope.observations["first_norm"]
+        np.testing.assert_allclose(moved.isel(text=[0, 5], depth=slice(0, 3)), [norm] * 2)
+        moved = view.drope.observations["nats_mean"] - plain.drope.observations["nats_mean"]
+        np.testing.assert_allclose(moved, -0.5)
+        assert view.rope.observations["entropy"].equals(plain.rope.observations["entropy"])
