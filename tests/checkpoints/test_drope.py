@@ -122,9 +122,8 @@ def qwen2(*, seed=0):
 @pytest.mark.parametrize("attention_type", ["nope", "qk_norm_nope", "q_norm_nope", "k_norm_nope"])
 def test_published_qwen2_layout_loads_by_plain_transformers_against_the_unrotated_model(tmp_path, attention_type):
     source = qwen2()
-    config = Qwen2DropeConfig(
-        **(source.config.to_dict() | {"model_type": "qwen2_drope"}), attention_type=attention_type
-    )
+    fields = source.config.to_dict() | {"model_type": "qwen2_drope", "attention_type": attention_type}
+    config = Qwen2DropeConfig.from_dict(fields)
     made = Qwen2DropeForCausalLM(config).eval()
     made.load_state_dict(source.state_dict(), strict=attention_type == "nope")
     made.save_pretrained(tmp_path)
