@@ -52,7 +52,7 @@ def gu_sink_rate(measured: Measured) -> Estimate:
     mean over texts, layers and heads of [mean attention of queries 0..63 to key 0 > 0.3]
     """
     scores = measured.rope.sink_scores(convention="with_first_query")
-    rate = (scores > 0.3).where(scores.notnull()).mean(["layer", "head"], skipna=False)
+    rate = (scores > measured.protocol.sink_threshold).where(scores.notnull()).mean(["layer", "head"], skipna=False)
     return mean(rate, unit="share of heads")
 
 

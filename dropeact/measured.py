@@ -15,15 +15,21 @@ from dropeact.store import Store
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which texts, which arm, where Q and K are read, and which mean a norm is compared with."""
+    """Which texts, which arm, where Q and K are read, which mean a norm is compared with, and thresholds."""
 
     corpus: str = "passages"
     arm: str = "first"
     site: Literal["attended", "projected"] = "attended"
     mean_over: Literal["layer", "head"] = "layer"
+    massive_threshold: float = MASSIVE_THRESHOLD
+    sink_threshold: float = SINK_THRESHOLD
+    sink_length: int = SINK_LENGTH
 
     def __str__(self) -> str:
         return f"{self.corpus}, {self.arm} arm, {self.site}, mean over the {self.mean_over}"
+
+
+CACHED = ("observations", "phenomena", "disruption", "effects")
 
 
 class MissingMeasurement(Exception):
@@ -65,28 +71,29 @@ class Model:
         """What leaving the first token's MLP out did to its norm, to sinks and to entropies, per text."""
         return self.measurement("effects")
 
-    def counts(self, tensor: str, threshold: float = MASSIVE_THRESHOLD) -> xr.DataArray:
-        """Massive values per text and layer: entries with M > threshold * mean(M)."""
+    def counts(self, tensor: str) -> xr.DataArray:
+        """Massive values per text and layer: entries with M > lambda * mean(M), lambda and the mean by the protocol."""
         return (
             self.observations["massive_count"]
             .sel(
                 tensor=tensor,
                 site=self.protocol.site,
                 mean_over=self.protocol.mean_over,
-                threshold=threshold,
+                threshold=self.protocol.massive_threshold,
                 drop=True,
             )
             .astype(float)
         )
 
-    def sink_scores(self, *, length: int = SINK_LENGTH, convention: str = "without_first_query") -> xr.DataArray:
-        """Mean attention to key 0 per text, layer and head, over queries 1..length-1."""
-        return self.observations["sink_score"].sel(length=length, convention=convention, drop=True)
+    def sink_scores(self, *, length: int | None = None, convention: str = "without_first_query") -> xr.DataArray:
+        """Mean attention to key 0 per text, layer and head, over queries 1..length-1 (the protocol's length)."""
+        chosen = self.protocol.sink_length if length is None else length
+        return self.observations["sink_score"].sel(length=chosen, convention=convention, drop=True)
 
-    def sink_rate(self, threshold: float = SINK_THRESHOLD) -> xr.DataArray:
-        """Share of heads per text and layer whose sink score reaches `threshold`; NaN stays NaN."""
+    def sink_rate(self) -> xr.DataArray:
+        """Share of heads per text and layer whose sink score reaches tau, by the protocol; NaN stays NaN."""
         scores = self.sink_scores()
-        return (scores >= threshold).where(scores.notnull()).mean("head", skipna=False)
+        return (scores >= self.protocol.sink_threshold).where(scores.notnull()).mean("head", skipna=False)
 
     @property
     def first_norm(self) -> xr.DataArray:
@@ -122,6 +129,16 @@ class Measured:
         self.rope = Model("rope", protocol, store)
         self.dropped = Model("dropped", protocol, store)
         self.drope = Model("drope", protocol, store)
+
+    def under(self, protocol: Protocol) -> "Measured":
+        """The same measurements under another protocol; what was read of the same texts is not read again."""
+        other = Measured(self.store, self.pair, protocol)
+        if (protocol.corpus, protocol.arm) == (self.protocol.corpus, self.protocol.arm):
+            for own, shared in ((other.rope, self.rope), (other.dropped, self.dropped), (other.drope, self.drope)):
+                own.__dict__.update({name: shared.__dict__[name] for name in CACHED if name in shared.__dict__})
+        if "write_layers" in self.__dict__ and protocol.arm == self.protocol.arm:
+            other.__dict__["write_layers"] = self.write_layers
+        return other
 
     @property
     def models(self) -> dict[str, Model]:

@@ -1,0 +1,137 @@
+"""Stored results -> what each claim's verdict would be under other thresholds, sites, means, lengths and arms.
+
+None of this is the declared rule: every setting is judged by itself, without Holm's correction, and decides nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from dropeact.axes import COLUMNS, MASSIVE_THRESHOLD, SINK_THRESHOLD, SITES
+from dropeact.estimators import PValues
+from dropeact.measured import Measured, Protocol, natural
+from dropeact.pairs import Pair
+from dropeact.store import Store
+from dropeact.verdicts.registry import Claim
+from dropeact.verdicts.rule import Shown, Verdict, decide, shown
+
+LAMBDAS = (3.0, 4.0, MASSIVE_THRESHOLD, 7.0, 10.0)
+BETWEEN = (6.0, 8.0, 9.0)  # along the declared site and mean alone: points of a curve
+TAUS = (0.1, 0.2, SINK_THRESHOLD, 0.4, 0.5)
+MEANS = ("layer", "head")
+CURVES = {"massive_threshold": "lambda", "sink_threshold": "tau"}
+
+
+class Traced(Protocol):
+    """A protocol that remembers which of its settings were asked for."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            object.__getattribute__(self, "__dict__").setdefault("_asked", set()).add(name)
+        return object.__getattribute__(self, name)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One claim under one protocol: its verdict by itself and the numbers beside it (None where it has none)."""
+
+    protocol: Protocol
+    verdict: Verdict
+    shown: Shown | None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A claim under every stored setting that it depends on; `varied` names the settings that were varied."""
+
+    claim: Claim
+    varied: tuple[str, ...]
+    settings: tuple[Setting, ...]
+
+    def along(self, name: str) -> list[Setting]:
+        """The settings that differ from the declared ones in `name` alone, in its order; none if it is not varied."""
+        if name not in self.varied:
+            return []
+        declared = self.settings[0].protocol
+        alone = [s for s in self.settings if replace(s.protocol, **{name: getattr(declared, name)}) == declared]
+        return sorted(alone, key=lambda s: getattr(s.protocol, name))
+
+
+def strips(measured: Measured, claims: Mapping[str, Claim]) -> dict[str, Strip]:
+    """The strip of every claim that depends on a setting with more than one stored value."""
+    for model in (measured.rope, measured.dropped, measured.drope):
+        _ = model.observations  # read once, for every setting
+    stored = stored_values(measured)
+    judged = (strip(claim, measured, stored) for claim in claims.values())
+    return {found.claim.id: found for found in judged if found is not None}
+
+
+def strip(claim: Claim, measured: Measured, stored: Mapping[str, Sequence[Any]]) -> Strip | None:
+    """One claim under the product of the settings that its function asks for; the declared ones come first."""
+    asked = settings_of(claim, measured)
+    varied = tuple(name for name, values in stored.items() if name in asked and len(values) > 1)
+    if not varied:
+        return None
+    declared = measured.protocol
+    between = BETWEEN if "massive_threshold" in varied else ()
+    curve = (replace(declared, massive_threshold=value) for value in between)
+    others = [p for p in (*protocols(declared, varied, stored), *curve) if p != declared]
+    return Strip(claim, varied, tuple(judged(claim, measured.under(protocol)) for protocol in (declared, *others)))
+
+
+def settings_of(claim: Claim, measured: Measured) -> set[str]:
+    """The settings that a claim's function asks its protocol for; none where it cannot be evaluated at all."""
+    traced = Traced(**{name: getattr(measured.protocol, name) for name in Protocol.__dataclass_fields__})
+    view = measured.under(traced)
+    object.__getattribute__(traced, "__dict__").pop("_asked", None)
+    try:
+        claim.function(view)
+    except Exception:  # the record says why; what cannot be evaluated has no strip
+        return set()
+    return object.__getattribute__(traced, "__dict__").get("_asked", set())
+
+
+def protocols(declared: Protocol, varied: Sequence[str], stored: Mapping[str, Sequence[Any]]) -> Iterator[Protocol]:
+    """Every combination of the stored values of what is varied."""
+    for values in product(*(stored[name] for name in varied)):
+        yield replace(declared, **dict(zip(varied, values, strict=True)))
+
+
+def stored_values(measured: Measured) -> dict[str, list[Any]]:
+    """The values of each setting that the results hold for all three columns."""
+    counts = measured.rope.observations["massive_count"]
+    held = {name: set(counts[name].values.tolist()) for name in ("site", "mean_over", "threshold")}
+    lengths = measured.rope.observations["length"].values.tolist()
+    return {
+        "arm": arms(measured.store, measured.protocol),
+        "site": [site for site in SITES if site in held["site"]],
+        "mean_over": [mean for mean in MEANS if mean in held["mean_over"]],
+        "massive_threshold": [value for value in LAMBDAS if value in held["threshold"]],
+        "sink_length": lengths,
+        "sink_threshold": list(TAUS),
+    }
+
+
+def arms(store: Store, protocol: Protocol) -> list[str]:
+    """The arms that every column was measured in, the protocol's own first."""
+    found = [
+        {folder.name.rpartition("-")[2] for folder in (store.root / column).glob(f"{protocol.corpus}-*")}
+        for column in COLUMNS
+    ]
+    return sorted(set.intersection(*found) | {protocol.arm}, key=lambda arm: (arm != protocol.arm, arm))
+
+
+def judged(claim: Claim, measured: Measured) -> Setting:
+    """One claim under one protocol, by itself."""
+    try:
+        outcome = claim.function(measured)
+        p: PValues = outcome.p_values(claim.region)
+        return Setting(measured.protocol, decide(p, p.decisive), shown(outcome, claim.region))
+    except Exception:  # a setting without an answer is shown as one
+        return Setting(measured.protocol, "untestable", None)
+
+
+def of(store: Store, pair: Pair, arm: str, claims: Mapping[str, Claim]) -> dict[str, Strip]:
+    """The strips of the results in a store: the natural texts, under the protocol of this suite."""
+    return strips(natural(store, pair, arm=arm), claims)
