@@ -10,6 +10,7 @@ import numpy as np
 
 from dropeact import measured as views
 from dropeact import pairs, published
+from dropeact.axes import InputError
 from dropeact.estimators import NotApplicable, PValues, Region, Untestable
 from dropeact.estimators.contrasts import ALPHA, LEVEL
 from dropeact.estimators.power import sign_flip, skewness
@@ -104,6 +105,8 @@ def evaluate(
         return failed("untestable", f"missing measurement {missing}")
     except Untestable as reason:
         return failed("untestable", str(reason))
+    except InputError:  # a damaged store is unusable input, not a verdict
+        raise
     except Exception as error:  # one broken claim must not take the others with it
         return failed("untestable", f"error: {type(error).__name__}: {' '.join(str(error).split())}")
     if not np.isfinite(p).all():

@@ -120,6 +120,27 @@ def test_unusable_input_is_one_line_and_status_2(options, message, workers):
     assert message in lines[0]
 
 
+def test_a_damaged_file_of_the_store_is_one_line_and_status_2(tmp_path):
+    folder = results(tmp_path)
+    damaged = next(folder.rglob("observations-A.nc"))
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    run = claims(f"--results={folder}")
+    lines = [line for line in (run.stdout + run.stderr).splitlines() if "dropeact:" in line]
+    assert run.returncode == 2
+    assert len(lines) == 1
+    assert f"got a damaged {damaged}" in lines[0]
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+def test_an_error_while_measuring_begins_is_one_line_and_status_2(tmp_path, workers):
+    run = claims("--fresh", f"--texts={tmp_path}/none.txt", f"--out={tmp_path}/run", "--device=cpu", *workers)
+    lines = [line for line in (run.stdout + run.stderr).splitlines() if "none.txt" in line]
+    assert run.returncode == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("Exit: dropeact: expected")
+
+
 def test_results_of_another_pair_are_refused(planted):
     run = claims(f"--results={planted}", "--pair=llama2-7b")
     assert run.returncode == 2
