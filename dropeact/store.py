@@ -136,11 +136,11 @@ class Store:
         write_text(self.directory / "run.json", json.dumps({"schema": SCHEMA} | run, indent=1, sort_keys=True) + "\n")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one measuring process; a second one is told who has it."""
+    def locked(self, name: str = ".lock") -> Iterator[None]:
+        """Hold the folder for one measuring process (of each name); a second one is told who has it."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.directory / ".lock", timeout=LOCK_SECONDS)
-        holder = self.directory / ".lock.holder"
+        lock = filelock.FileLock(self.directory / name, timeout=LOCK_SECONDS)
+        holder = self.directory / f"{name}.holder"
         try:
             lock.acquire()
         except filelock.Timeout:

@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import inspect
+import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -174,9 +175,10 @@ def token_counts(text: str, option: str) -> tuple[int, ...]:
 
 
 def default_device() -> str:
-    """cuda, else mps, else cpu."""
+    """The best at hand: cuda (each process of a machine its own), else mps, else cpu."""
     if torch.cuda.is_available():
-        return "cuda"
+        local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", ""))
+        return f"cuda:{int(local) % torch.cuda.device_count()}" if local.isdecimal() else "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dropeact import corpus as corpora
 from dropeact.axes import InputError
-from dropeact.measurements import ablation, behaviour, core, long_context, phenomena
+from dropeact.measurements import ablation, behaviour, core, long_context, phenomena, sharing
 from dropeact.measurements.measuring import SETS, Measuring, Request, Task, device_name, token_counts, versions
 from dropeact.measurements.progress import Progress
 from dropeact.store import Store, canonical
@@ -34,6 +34,8 @@ def tasks(measuring: Measuring) -> list[Task]:
 def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     """Measure whatever of the request is not in `out` yet; a second call with the same request measures nothing.
 
+    One of several processes measures its share of the cells; the first of them waits for the others.
+
     Raises
     ------
     InputError
@@ -41,19 +43,22 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     """
     store = Store(out)
     check_same_pair(request, store)
-    measuring = Measuring(request, store)
-    with store.locked():
+    measuring, share = Measuring(request, store), sharing.share()
+    with store.locked(share.lock):
         planned = tasks(measuring)
-        missing = [task for task in planned if not store.holds(task.cell)]
-        with Progress(sum(task.passes for task in missing), enabled=progress) as bar:
+        missing = [task for task in share.of(planned) if not store.holds(task.cell)]
+        with Progress(sum(task.passes for task in missing), enabled=progress and share.rank == 0) as bar:
             for task in missing:
                 bar.describe(str(task.cell))
+                sharing.wait_for(sharing.needed(task, planned), store)
                 start = time.monotonic()
                 dataset = task.measure()
                 store.save(task.cell, dataset, measuring.provenance(task.cell.column, time.monotonic() - start))
                 bar.advance(task.passes)
-        earlier = store.read_run()["sets"] if (store.directory / "run.json").is_file() else []
-        store.write_run(run_record(measuring, planned, earlier))
+        if share.rank == 0:
+            sharing.wait_for(planned, store)
+            earlier = store.read_run()["sets"] if (store.directory / "run.json").is_file() else []
+            store.write_run(run_record(measuring, planned, earlier))
 
 
 def check_same_pair(request: Request, store: Store) -> None:

@@ -1,0 +1,79 @@
+"""The processes of one run -> which cells each measures; they meet in the store and never in a collective call.
+
+`accelerate launch`, `torchrun` and Slurm say in the environment how many processes there are and which one this is.
+Each cell is written by one process, atomically, under its own name: the store of many processes is that of one. A
+process that dies costs its unfinished cells; the same command again measures them.
+"""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dropeact.axes import InputError
+from dropeact.measurements.measuring import Task
+from dropeact.store import Store
+
+RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process: `rank` of `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def lock(self) -> str:
+        """The name of the lock that this process holds on the folder of results."""
+        return ".lock" if self.rank == 0 else f".lock.{self.rank}"
+
+    def of(self, planned: Sequence[Task]) -> list[Task]:
+        """The tasks of this process: in the order of the plan, each goes to the one with the least to do so far.
+
+        Every process finds the same division, because it rests on the plan alone, not on what is stored.
+        """
+        loads, own = [0.0] * self.count, []
+        for task in planned:
+            least = min(range(self.count), key=lambda rank: loads[rank])
+            loads[least] += task.passes * task.pace
+            if least == self.rank:
+                own.append(task)
+        return own
+
+
+def share(environment: Mapping[str, str] = os.environ) -> Share:
+    """Which process this is, from the environment; alone where nothing says otherwise."""
+    for rank, count in RANKS:
+        if environment.get(rank, "").isdecimal() and environment.get(count, "").isdecimal():
+            return Share(int(environment[rank]), int(environment[count]))
+    return Share()
+
+
+def needed(task: Task, planned: Sequence[Task]) -> list[Task]:
+    """The tasks whose cells a task selects on."""
+    keys = set(task.cell.depends.get("other", {}).values())
+    return [other for other in planned if other.cell.key in keys]
+
+
+def wait_for(tasks: Sequence[Task], store: Store) -> None:
+    """Return when all these cells are stored.
+
+    Raises
+    ------
+    InputError
+        When nothing new was stored for an hour: the process that should have measured them has died.
+    """
+    since, seen = time.monotonic(), -1
+    while missing := [task for task in tasks if not store.holds(task.cell)]:
+        if len(store.files()) != seen:
+            since, seen = time.monotonic(), len(store.files())
+        if time.monotonic() - since > PATIENCE_SECONDS:
+            raise InputError(
+                f"expected {missing[0].cell} from another process; got nothing new for {PATIENCE_SECONDS / 60:.0f} "
+                "minutes; start the same command again"
+            )
+        time.sleep(POLL_SECONDS)

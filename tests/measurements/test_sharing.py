@@ -1,0 +1,85 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from dropeact.axes import InputError
+from dropeact.measurements import sharing
+from dropeact.measurements.measuring import Task
+from dropeact.measurements.sharing import Share, share
+from dropeact.store import Cell, Store
+from tests.checkpoints import tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+def task(name, passes, **depends):
+    return Task(Cell("rope", "passages", "first", "A", name, depends), passes, lambda: xr.Dataset())
+
+
+def test_which_process_this_is_against_what_launchers_set():
+    assert share({}) == Share(0, 1)
+    assert share({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Share(3, 8)
+    assert share({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}) == Share(1, 2)
+    assert share({"RANK": "", "WORLD_SIZE": "2"}) == Share(0, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_every_task_belongs_to_one_process_and_loads_are_even_against_hand_count(count):
+    planned = [task(f"cell-{i}", 32) for i in range(30)]
+    shares = [Share(rank, count).of(planned) for rank in range(count)]
+    assert sorted(t.cell.measurement for own in shares for t in own) == sorted(t.cell.measurement for t in planned)
+    assert {len(own) for own in shares} == {30 // count}
+
+
+def test_a_cell_that_never_comes_is_one_line_not_a_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
+    with pytest.raises(InputError, match="start the same command again"):
+        sharing.wait_for([task("observations", 1)], Store(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    home = tmp_path_factory.mktemp("pair")
+    texts = home / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"text": t}) + "\n" for t in tiny.documents(16, words=700, seed=5)))
+    checkpoints = [tiny.saved(home / name, layers=2, seed=seed) for seed, name in enumerate(("rope", "drope"))]
+    return [f"--rope={checkpoints[0]}", f"--drope={checkpoints[1]}", f"--texts={texts}"]
+
+
+def started(inputs, out, rank, count):
+    environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "dropeact", "measure", *inputs, f"--out={out}"]
+    return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def same(one, other):
+    ours, theirs = Store(one).files(), Store(other).files()
+    assert [file.relative_to(one) for file in ours] == [file.relative_to(other) for file in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        if "noise" not in a.name:
+            xr.testing.assert_identical(*(xr.load_dataset(f, engine="h5netcdf").drop_attrs() for f in (a, b)))
+
+
+def test_two_processes_store_what_one_does_bit_for_bit_also_after_one_was_killed(inputs, tmp_path):
+    assert started(inputs, tmp_path / "one", 0, 1).wait(timeout=120) == 0
+    first, second = (started(inputs, tmp_path / "two", rank, 2) for rank in range(2))
+    deadline = time.monotonic() + 60
+    while len(Store(tmp_path / "two").files()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second.send_signal(signal.SIGKILL)
+    first.send_signal(signal.SIGKILL)
+    kept = len(Store(tmp_path / "two").files())
+    assert 3 <= kept < len(Store(tmp_path / "one").files())
+    assert not (tmp_path / "two" / "run.json").exists()
+    again = [started(inputs, tmp_path / "two", rank, 2) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in again] == [0, 0]
+    assert (tmp_path / "two" / "run.json").is_file()
+    same(tmp_path / "one", tmp_path / "two")
