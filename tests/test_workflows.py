@@ -63,7 +63,7 @@ def act(step, given, tmp_path):
         | filled
         | {
             "CI": "true",
-            "PATH": f"{bin_of_python}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(tmp_path), str(bin_of_python), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT),
             "GITHUB_OUTPUT": str(tmp_path / "output"),
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
@@ -96,6 +96,39 @@ def test_the_steps_of_the_action_run_by_hand_judge_report_and_give_the_status(tm
     assert "verdict changed | supported → contradicted" in shown
     assert len(shown.encode()) < 2**20
     assert act("Status", given | {"steps.judge.outputs.status": "1"}, tmp_path).returncode == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the action's steps are bash")
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [("", "--method POST repos/o/r/issues/7/comments"), ("31\n32\n", "--method PATCH repos/o/r/issues/comments/31")],
+    ids=["the first comment", "the same comment again"],
+)
+def test_one_comment_is_kept_up_to_date_and_fits(there, wanted, tmp_path):
+    report = tmp_path / "dropeact-report"
+    report.mkdir()
+    (report / "diff.md").write_text("| moved | → |\n" * 20_000)
+    (report / "summary.md").write_text("✔ supported\n" * 20_000)
+    (tmp_path / "there").write_text(there)
+    stand_in = tmp_path / "gh"  # GitHub's own command, which needs the network
+    stand_in.write_text(
+        f'#!/bin/bash\necho "$*" >> {tmp_path}/asked\n[[ "$*" != *--paginate* ]] || cat {tmp_path}/there\n'
+    )
+    stand_in.chmod(0o755)
+    given = {
+        "inputs.artifact": "claims",
+        "runner.temp": str(tmp_path),
+        "github.repository": "o/r",
+        "github.event.pull_request.number": "7",
+    }
+    run = act("Comment", given, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    comment = (report / "comment.md").read_text()
+    assert comment.startswith("<!-- dropeact claims -->\n| moved")
+    assert 59_000 < len(comment.encode()) <= 60_000
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == 2
+    assert wanted in asked[1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the action's steps are bash")
