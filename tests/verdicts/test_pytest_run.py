@@ -122,7 +122,7 @@ def test_unusable_input_is_one_line_and_status_2(options, message, workers):
 
 def test_a_damaged_file_of_the_store_is_one_line_and_status_2(tmp_path):
     folder = results(tmp_path)
-    damaged = next(folder.rglob("observations-A.nc"))
+    damaged = folder / "store" / "rope" / "passages-first" / "observations-A.nc"
     damaged.write_bytes(damaged.read_bytes()[:500])
     run = claims(f"--results={folder}")
     lines = [line for line in (run.stdout + run.stderr).splitlines() if "dropeact:" in line]
