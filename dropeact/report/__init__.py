@@ -9,7 +9,7 @@ from typing import Any
 
 from dropeact import bundled, published
 from dropeact.audit import Finding, audit
-from dropeact.report import ablation_figures, behaviour_figures, observe_figures
+from dropeact.report import ablation_figures, behaviour_figures, observe_figures, sensitivity
 from dropeact.report.audit_figure import audit_figure
 from dropeact.report.figures import Figure, draw
 from dropeact.report.overview_figure import overview_figure
@@ -44,10 +44,12 @@ def write(
     folder = figure_folder(directory, target)
     figures = drawn(store, run, audited, folder, replace)
     overview = overview_figure(judged, folder, replace=replace)
+    strips = sensitivity.strips(store, run)
+    curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
     if replace:
         write_text(directory / "verdicts.json", as_json(judged, provenance(run)))
         write_text(directory / "records.csv", as_csv(judged))
-    write_text(target, findings(store, run, judged, figures, audited, target, overview))
+    write_text(target, findings(store, run, judged, figures, audited, target, overview, strips, curves))
     return target
 
 

@@ -10,12 +10,14 @@ import jinja2
 
 from dropeact import bundled
 from dropeact.audit import Finding
-from dropeact.report import effects, words
+from dropeact.report import effects, sensitivity, words
+from dropeact.report.contrasts import contrasts
 from dropeact.report.figures import Figure
 from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.tables import perplexities
 from dropeact.store import Store
 from dropeact.verdicts import Record
+from dropeact.verdicts.robustness import Strip
 
 
 def environment() -> jinja2.Environment:
@@ -44,6 +46,8 @@ def findings(
     audited: Sequence[Finding],
     target: Path,
     overview: Figure | None,
+    strips: Mapping[str, Strip],
+    curves: Figure | None,
 ) -> str:
     """The text of FINDINGS.md; links to figures are relative to `target`."""
     measured = [record for record in records if record.verdict != "not measured"]
@@ -66,6 +70,9 @@ def findings(
             first=first_page(records, audited),
             effects=effects.replications(store.directory),
             overview=overview,
+            strips={id: sensitivity.line(strip) for id, strip in strips.items()},
+            curves=curves,
+            contrasts=contrasts(store, run),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
             losses=perplexities(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],

@@ -1,0 +1,125 @@
+"""Strips -> a line per claim with its verdict under other settings, and a figure of estimate against threshold."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from dropeact import pairs
+from dropeact.axes import MASSIVE_THRESHOLD, SINK_THRESHOLD
+from dropeact.estimators import Region
+from dropeact.report import words
+from dropeact.report.figures import STYLE, Figure, save
+from dropeact.store import Store
+from dropeact.verdicts import load_claims, robustness
+from dropeact.verdicts.robustness import Setting, Strip
+
+SYMBOLS = {"massive_threshold": "λ", "sink_threshold": "τ"}
+PUBLISHED = {"massive_threshold": MASSIVE_THRESHOLD, "sink_threshold": SINK_THRESHOLD}
+SHADES = {"supported": "#009E73", "contradicted": "#882255", "inconclusive": "#B26F00", "untestable": "#999999"}
+ACROSS = 4
+TITLE = "Estimate against threshold"
+CAPTION = (
+    "One panel a claim, along the threshold that it uses, everything else as declared, with 95 % intervals; of a "
+    "compound statement its weakest part. Solid line: the published threshold (λ = 5, τ = 0.3), where the verdict is "
+    "made; shaded: the declared region. Colours and shapes are the verdict each point would have by itself "
+    "(● supported, ✕ contradicted, ○ inconclusive); they decide nothing."
+)
+SHAPES = {"supported": "o", "contradicted": "X", "inconclusive": "o"}
+
+
+def strips(store: Store, run: Mapping[str, Any]) -> dict[str, Strip]:
+    """The strips of the results of a run, by the id of the claim."""
+    return robustness.of(store, pairs.from_dict(dict(run["pair"])), run["arm"], load_claims())
+
+
+def line(strip: Strip) -> str:
+    """The verdicts of one claim under its settings: marks along the threshold, for each combination of the others."""
+    curve = next((name for name in robustness.CURVES if name in strip.varied), None)
+    groups: dict[str, list[Setting]] = {}
+    for setting in strip.settings:
+        if setting.protocol.massive_threshold in robustness.BETWEEN:
+            continue  # points of the curve alone
+        groups.setdefault(_others(setting, strip, curve), []).append(setting)
+    shown = [f"{name} {_marks(members, curve)}".strip() for name, members in groups.items()]
+    return f"{_values(next(iter(groups.values())), curve)}{' · '.join(shown)}"
+
+
+def sensitivity_figure(found: Mapping[str, Strip], folder: Path, *, replace: bool = True) -> Figure | None:
+    """Draw every claim that uses a threshold; None where none does."""
+    drawn = [(strip, name) for strip in found.values() for name in robustness.CURVES if name in strip.varied]
+    if not drawn:
+        return None
+    figure = Figure(folder / "sensitivity.svg", TITLE, CAPTION, "")
+    if replace or not figure.path.is_file():
+        with mpl.rc_context(STYLE):
+            rows = ceil(len(drawn) / ACROSS)
+            canvas = Canvas(figsize=(2.6 * ACROSS, 2.0 * rows))
+            panels = canvas.subplots(rows, ACROSS, squeeze=False).ravel()
+            for axes, (strip, name) in zip(panels, drawn, strict=False):
+                paint(axes, strip, name)
+            for axes in panels[len(drawn) :]:
+                axes.set_axis_off()
+            save(canvas, figure.path)
+    return figure
+
+
+def paint(axes: Axes, strip: Strip, name: str) -> None:
+    """Estimates with intervals along one threshold, the region shaded, the published threshold marked."""
+    points = [(getattr(s.protocol, name), s) for s in strip.along(name) if s.shown is not None]
+    values = [(x, s.shown.value, s.shown.low, s.shown.high) for x, s in points if s.shown is not None]
+    if values:
+        x, center, low, high = np.array(values, float).T
+        low, high = (np.where(np.isfinite(ends), ends, center) for ends in (low, high))
+        axes.plot(x, center, color="black", lw=0.7)
+        axes.vlines(x, low, high, color="black", lw=0.7)
+    for x, setting in points:
+        if setting.verdict in SHAPES and setting.shown is not None:
+            colour = SHADES[setting.verdict]
+            face = "white" if setting.verdict == "inconclusive" else colour
+            look = {"marker": SHAPES[setting.verdict], "color": colour, "markerfacecolor": face, "ms": 5}
+            axes.plot([x], [setting.shown.value], linestyle="", **look)
+    axes.axvline(PUBLISHED[name], color="black", lw=0.6)
+    shade(axes, strip.claim.region)
+    axes.set_title(strip.claim.id, fontsize=7.5)
+    axes.set_xlabel(SYMBOLS[name], labelpad=1)
+    axes.tick_params(labelsize=7)
+
+
+def shade(axes: Axes, region: Region) -> None:
+    """The declared region, as far as the panel reaches once its nearest bound is in sight."""
+    bounds = [bound for bound in (region.low, region.high) if np.isfinite(bound)]
+    for bound in bounds:
+        axes.axhline(bound, color="#0072B2", lw=0.5, linestyle=":")
+    low, high = axes.get_ylim()
+    axes.axhspan(max(region.low, low), min(region.high, high), color="#0072B2", alpha=0.08, linewidth=0)
+    axes.set_ylim(low, high)
+
+
+def _others(setting: Setting, strip: Strip, curve: str | None) -> str:
+    """What a setting is called beside its threshold: `projected, mean over the head`, `512 tokens`, `bos arm`."""
+    protocol = setting.protocol
+    names = {
+        "arm": f"{protocol.arm} arm",
+        "site": protocol.site,
+        "mean_over": f"mean over the {protocol.mean_over}",
+        "sink_length": f"{protocol.sink_length} tokens",
+    }
+    return ", ".join(text for name, text in names.items() if name in strip.varied and name != curve)
+
+
+def _marks(settings: Sequence[Setting], curve: str | None) -> str:
+    ordered = sorted(settings, key=lambda s: getattr(s.protocol, curve)) if curve else settings
+    return "".join(words.MARKS[setting.verdict].split()[0] for setting in ordered)
+
+
+def _values(settings: Sequence[Setting], curve: str | None) -> str:
+    if curve is None:
+        return ""
+    values = sorted(getattr(setting.protocol, curve) for setting in settings)
+    return f"{SYMBOLS[curve]} = {', '.join(f'{value:g}' for value in values)}: "

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from dropeact.axes import COLUMNS, HALVES, REBUILDINGS
+from dropeact.measurements.attention import sink_scores
+from dropeact.report.contrasts import contrasts, uniform_score
+from dropeact.store import Cell, Store
+from tests.synthetic_results import LAYERS, PAIR, results
+from tests.tiny_models import causal_uniform
+
+RUN = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
+SINKS = {"as used": {"rope": 0.6, "drope": 0.8, "dropped": 0.7}, "without rotation": dict.fromkeys(COLUMNS, 0.9)}
+ENTROPY = {"unpadded": 2.0, "padded": 0.5}
+
+
+def read_outs(column, half):
+    """Sink rates by rebuilding, and a whole rate of 1 in prompts of fewer than 64 tokens; entropies by padding."""
+    rates = np.ones((2, LAYERS, 2, 5, 2))
+    for i, name in enumerate(REBUILDINGS):
+        rates[:, :, i, 4] = SINKS[name][column]
+    entropies = np.broadcast_to([ENTROPY["unpadded"], ENTROPY["padded"]], (2, LAYERS + 1, 2))
+    return xr.Dataset(
+        {
+            "sink_rate": (("text", "layer", "rebuilding", "length", "convention"), rates),
+            "padding_entropy": (("text", "depth", "padding"), entropies),
+        },
+        coords={
+            "text": [f"{half}{i}" for i in range(2)],
+            "half": ("text", [half] * 2),
+            "rebuilding": list(REBUILDINGS),
+            "length": [6, 7, 8, 9, 64],
+            "convention": ["without_first_query", "with_first_query"],
+            "padding": list(ENTROPY),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    found = Store(results(tmp_path_factory.mktemp("c"), cells=("observations", "disruption"), corpora=("passages",)))
+    for column in COLUMNS:
+        for half in HALVES:
+            cell = Cell(column, "passages", PAIR.primary_arm, half, "contrasts")
+            found.save(cell, read_outs(column, half), {})
+    return found
+
+
+def test_both_readings_against_the_planted_numbers(store):
+    rows = {(row.defect.split()[0], row.number.split()[0]): row for row in contrasts(store, RUN)}
+    short, rebuilt = rows["prompts", "sink"], rows["attention", "sink"]
+    assert (short.published, short.sound) == ((1, 1), pytest.approx((0.6, 0.8)))
+    assert rebuilt.published == pytest.approx((0.9, 0.9))
+    assert rebuilt.sound == pytest.approx((0.6, 0.8))
+    padded = rows["the", "smallest"]  # the later row of two: with and without the first token
+    assert padded.sound.rope - padded.published.rope == pytest.approx(2, abs=0.05)
+    by_padding = next(row for row in contrasts(store, RUN) if "padded" in row.defect)
+    assert (by_padding.published, by_padding.sound) == ((0.5, 2.0), (2.0, 2.0))
+
+
+def test_percent_and_nats_of_one_loss_against_hand_count(store):
+    row = next(row for row in contrasts(store, RUN) if row.defect.startswith("percent"))
+    assert row.sound == pytest.approx((1.5, 1.5), abs=0.02)
+    assert row.published == pytest.approx(tuple(100 * (np.exp(nats) - 1) for nats in row.sound))
+
+
+def test_what_was_not_measured_has_no_row(tmp_path):
+    bare = Store(results(tmp_path, cells=("observations",), corpora=("passages",)))
+    assert [row.defect.split()[0] for row in contrasts(bare, RUN)] == ["the"]
+
+
+@pytest.mark.parametrize("length", [6, 9, 64])
+def test_uniform_reference_against_uniform_attention(length):
+    score = sink_scores(causal_uniform(length)[:, 0], length=length, with_first_query=True)
+    assert uniform_score(length) == pytest.approx(float(score))

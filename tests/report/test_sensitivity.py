@@ -1,0 +1,39 @@
+from dropeact.report import sensitivity
+from dropeact.report.render import environment
+from dropeact.store import Store
+from dropeact.verdicts import load_claims, robustness
+from tests.synthetic_results import PAIR, results
+
+CHOSEN = ("massive-query-reduction", "sink-rate-rope", "attention-sink-heads")
+
+
+def found(folder):
+    store = Store(results(folder, cells=("observations",), corpora=("passages",), plant={"rope": {"sink": 0.35}}))
+    return robustness.of(store, PAIR, PAIR.primary_arm, {id: load_claims()[id] for id in CHOSEN})
+
+
+def test_lines_figure_and_section_of_planted_strips(tmp_path):
+    strips = found(tmp_path / "run")
+    assert sensitivity.line(strips["sink-rate-rope"]) == (
+        "τ = 0.1, 0.2, 0.3, 0.4, 0.5: 64 tokens ✔✔✔✘✘ · 512 tokens ✔✔✔✘✘"
+    )
+    counted = sensitivity.line(strips["massive-query-reduction"])
+    assert counted.startswith("λ = 3, 4, 5, 7, 10: attended, mean over the layer ")
+    assert counted.count("·") == 3
+    assert sensitivity.line(strips["attention-sink-heads"]).count("·") == 0
+
+    one, two = (sensitivity.sensitivity_figure(strips, tmp_path / name) for name in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    assert one.path.read_bytes() == two.path.read_bytes()
+    assert all(id in one.path.read_text("utf-8") for id in CHOSEN)
+
+    section = environment().get_template("contrasts.md.j2").render(curves=one, contrasts=[], link=lambda f: f.path.name)
+    assert "![Estimate against threshold](sensitivity.svg)" in section
+    assert "not the declared rule" in section
+    assert "defect" not in section
+
+
+def test_claims_without_a_threshold_have_no_figure(tmp_path):
+    assert sensitivity.sensitivity_figure({}, tmp_path) is None
+    assert not list(tmp_path.iterdir())
