@@ -11,12 +11,32 @@ from dropeact.axes import InputError
 
 app = typer.Typer(
     help="Test-driven claims about what happens inside a language model when its positional embeddings are dropped.",
+    epilog="Examples: dropeact report results/smollm2-135m --open; dropeact explain sink-rate-rope; "
+    "dropeact verify --pair=smollm2-135m",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-PairOption = Annotated[str | None, typer.Option("--pair", help="A known pair (see `dropeact pairs`) or a TOML file.")]
+
+def claim_ids(incomplete: str) -> list[str]:
+    """The catalogued claims that begin so, for the shell."""
+    from dropeact import published
+
+    return [id for id in published.claims() if id.startswith(incomplete)]
+
+
+def pair_names(incomplete: str) -> list[str]:
+    """The known pairs that begin so, for the shell."""
+    from dropeact.pairs import known
+
+    return [name for name in known() if name.startswith(incomplete)]
+
+
+PairOption = Annotated[
+    str | None,
+    typer.Option("--pair", help="A known pair (see `dropeact pairs`) or a TOML file.", autocompletion=pair_names),
+]
 RopeOption = Annotated[str | None, typer.Option("--rope", help="RoPE checkpoint: hub id, local folder, GGUF file.")]
 DropeOption = Annotated[str | None, typer.Option("--drope", help="DroPE checkpoint: hub id, local folder, GGUF file.")]
 TextsOption = Annotated[str | None, typer.Option("--texts", help="Your own corpus: JSONL or text.")]
@@ -153,12 +173,15 @@ def report(
 
 @app.command()
 def explain(
-    claim: Annotated[str, typer.Argument(help="The id of a claim.")],
+    claim: Annotated[str, typer.Argument(help="The id of a claim.", autocompletion=claim_ids)],
     results: Annotated[
         Path | None, typer.Option("--results", help="Stored results (default: the accepted ones).")
     ] = None,
 ) -> None:
-    """Show a claim's statement, formula, region, per-text table, published value and the command that measures it."""
+    """Show a claim's statement, formula, region, per-text table, published value and the command that measures it.
+
+    Example: dropeact explain massive-query-reduction
+    """
     from dropeact.report.explain import explained
 
     print("\n".join(explained(claim, results)))
@@ -166,7 +189,10 @@ def explain(
 
 @app.command()
 def claims() -> None:
-    """List every claim with its experiment, source and region."""
+    """List every claim with its experiment, source and region.
+
+    Example: dropeact claims | grep sink
+    """
     from dropeact import published
     from dropeact.verdicts import load_claims
 
@@ -180,7 +206,10 @@ def claims() -> None:
 
 @app.command()
 def pairs() -> None:
-    """List the known pairs."""
+    """List the known pairs.
+
+    Example: dropeact pairs
+    """
     from dropeact.pairs import DEFAULT, known
 
     for pair in known().values():
@@ -190,7 +219,10 @@ def pairs() -> None:
 
 @app.command()
 def accept(directory: Annotated[Path, typer.Argument(help="A measured run.")]) -> None:
-    """Make a run the accepted results of its pair: copies the store, locks its verdicts, says what changed."""
+    """Make a run the accepted results of its pair: copies the store, locks its verdicts, says what changed.
+
+    Example: dropeact accept runs/mine
+    """
     from dropeact.report.accept import accept as make_accepted
 
     print("\n".join(make_accepted(directory)))
@@ -223,7 +255,10 @@ def audit(
     as_markdown: Annotated[bool, typer.Option("--md", help="Findings as Markdown.")] = False,
     expect: Annotated[Path | None, typer.Option("--expect", help="TOML of differences that are known.")] = None,
 ) -> None:
-    """Compare printed numbers with the raw figures behind them; status 1 where they differ."""
+    """Compare printed numbers with the raw figures behind them; status 1 where they differ.
+
+    Examples: dropeact audit; dropeact audit --md
+    """
     from dropeact.audit import command
 
     style = "json" if as_json else "md" if as_markdown else "text"

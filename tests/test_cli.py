@@ -1,0 +1,48 @@
+"""The command as a shell meets it: examples in every help text, completion, and the page that --open shows."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from dropeact import published
+from dropeact.cli import app, claim_ids, pair_names
+from tests.synthetic_results import results
+
+COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_text_has_an_example_of_the_command(command):
+    text = " ".join(CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "100"}).stdout.split())
+    assert f"dropeact {command}" in text.partition("Example")[2]
+
+
+def test_the_first_help_text_has_examples():
+    assert "dropeact explain" in " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+
+
+def test_the_shell_completes_claims_and_pairs_against_the_catalogue():
+    assert claim_ids("sink-rate") == [id for id in published.claims() if id.startswith("sink-rate")]
+    assert "smollm2-135m" in pair_names("")
+    asked = {"COMP_WORDS": "dropeact explain massive-q", "COMP_CWORD": "2", "_DROPEACT_COMPLETE": "complete_bash"}
+    code = "from dropeact.cli import app; app(prog_name='dropeact')"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | asked, check=False
+    )
+    assert run.stdout.split() == claim_ids("massive-q")
+
+
+def test_open_writes_the_page_and_launches_it(tmp_path, monkeypatch):
+    folder = results(tmp_path)
+    launched = []
+    monkeypatch.setattr(typer, "launch", launched.append)
+    run = CliRunner().invoke(app, ["report", str(folder), "--open"])
+    assert run.exit_code == 0
+    page = Path(run.stdout.strip())
+    assert page.read_text().startswith("<!doctype html>")
+    assert launched == [page.resolve().as_uri()]
