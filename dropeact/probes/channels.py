@@ -7,12 +7,12 @@ keys, tokens written later keep their own queries and keys, and attend to the re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 
 from dropeact.axes import InputError
 from dropeact.probes.architectures import TensorName, blocks_of
@@ -111,7 +111,7 @@ class ReplaceDims:
     @contextmanager
     def _attended(self, model: PreTrainedModel) -> Iterator[None]:
         layers = {id(block.attention): block.layer for block in blocks_of(model)}
-        caches: dict[int, Any] = {}
+        caches: dict[int, Cache | None] = {}
 
         def edit(attended: Attended) -> Attended:
             layer, tokens = layers[id(attended.module)], attended.query.shape[2]
@@ -154,14 +154,14 @@ OVER_PROMPT: dict[str, Callable[[BySequence, Tensor], Tensor]] = {
 }
 
 
-def _hear_cache(caches: dict[int, Any], layer: int) -> Callable[[nn.Module, tuple, dict], None]:
-    def enters(_module: nn.Module, _args: tuple, kwargs: dict) -> None:
-        caches[layer] = kwargs.get("past_key_values")
+def _hear_cache(caches: dict[int, Cache | None], layer: int) -> Callable[[nn.Module, tuple, dict], None]:
+    def enters(_module: nn.Module, _args: tuple, kwargs: dict) -> None:  # its name differs between architectures
+        caches[layer] = next((value for value in kwargs.values() if isinstance(value, Cache)), None)
 
     return enters
 
 
-def _keep(cache: Any, module: nn.Module, where: Tensor, numbers: Tensor) -> None:
+def _keep(cache: Cache | None, module: nn.Module, where: Tensor, numbers: Tensor) -> None:
     """Put replaced keys of a call's tokens into the cache, in the place of those that it took up before attention."""
     if cache is None:
         return

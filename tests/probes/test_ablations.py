@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from dropeact.axes import InputError
 from dropeact.measurements.completions import Cached
@@ -22,8 +23,8 @@ from dropeact.probes.probing import Readings, probing
 from dropeact.probes.resuming import resuming
 from tests import tiny_models
 
-TEXTS = ([4, 9, 33, 2, 71, 15, 8, 60, 3, 44], [17, 5, 90, 23, 6, 41, 12])
-PROMPTS = (6, 4)
+TEXTS = ([*range(4, 24)], [17, 5, 90, 23, 6, 41, 12, 62, 3])
+PROMPTS = (15, 4)  # the first is longer than the window of the tiny Gemma models
 Make = Callable[[tuple[int, ...] | None], Intervention]
 PARTED: tuple[tuple[Part, ...], ...] = (("attention",), ("mlp",), PARTS)
 TOKENS: tuple[Tokens, ...] = ("all", "first")
@@ -33,8 +34,8 @@ def shapes(model) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(layer, head, dim) of queries and of keys."""
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    layers = config.num_hidden_layers
-    return (layers, config.num_attention_heads, width), (layers, config.num_key_value_heads, width)
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    return (layers, heads, width), (layers, getattr(config, "num_key_value_heads", heads), width)
 
 
 def some(model, share: float = 0.3) -> tuple[Tensor, Tensor]:
@@ -65,7 +66,10 @@ def _whatever(intervention: Intervention) -> Make:
     return lambda _prompt: intervention
 
 
-MODELS = {kind: (lambda kind=kind: tiny_models.llama(kind)) for kind in tiny_models.KINDS}
+MODELS: dict[str, Callable[[], PreTrainedModel]] = {
+    **{kind: partial(tiny_models.llama, kind) for kind in tiny_models.KINDS},
+    **{name: partial(tiny_models.of, name) for name in tiny_models.ARCHITECTURES},
+}
 NAMES = tuple(made(tiny_models.llama()))
 
 
