@@ -8,10 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
-from dropeact import pairs
-from dropeact.measured import Measured, MissingMeasurement, Model, natural
-from dropeact.report.behaviour_figures import measured_models
-from dropeact.report.figures import COLOURS, Drawing, Figure, band, mark_write, mean_and_half_width
+from dropeact.measured import Measured, MissingMeasurement, Model
+from dropeact.report.figures import (
+    COLOURS,
+    Drawing,
+    Figure,
+    band,
+    draw_stored,
+    mark_write,
+    mean_and_half_width,
+    measured_models,
+)
 from dropeact.report.words import NAMES
 from dropeact.store import Store
 
@@ -26,6 +33,7 @@ ROWS = {
 BARS = {
     "massive": "massive, zeroed",
     "next-largest": "next largest, zeroed",
+    "random": "random, zeroed",
     "smallest": "smallest, zeroed",
     "top1-mean": "top of each head, mean",
     "bottom1-mean": "bottom of each head, mean",
@@ -100,7 +108,7 @@ def paint_decoded(panels: Sequence[Axes], measured: Measured) -> None:
     panels[0].set_yticks(range(len(DECODED)), list(DECODED.values()))
     panels[0].invert_yaxis()
     panels[0].set(xlabel="loss increase (nats per token)")
-    panels[0].legend(frameon=False, fontsize=7)
+    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def paint_first_token(panels: Sequence[Axes], measured: Measured) -> None:
@@ -163,10 +171,4 @@ DRAWINGS = {
 
 def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
     """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
-    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
-    return [
-        drawing.drawn(measured, folder, replace=replace)
-        for name, drawings in DRAWINGS.items()
-        if measured_models(measured, name)
-        for drawing in drawings
-    ]
+    return draw_stored(DRAWINGS, store, run, folder, replace=replace)

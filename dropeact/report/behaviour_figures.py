@@ -8,12 +8,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from dropeact import pairs
 from dropeact.corpus.retrieval import ERRORS, FORMS
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
-from dropeact.measured import Measured, MissingMeasurement, Model, natural
-from dropeact.report.figures import COLOURS, Drawing, Figure
+from dropeact.measured import Measured
+from dropeact.report.figures import COLOURS, Drawing, Figure, draw_stored, measured_models
 from dropeact.report.words import NAMES
 from dropeact.store import Store
 
@@ -27,17 +26,6 @@ CONDITIONS = {
 MARKERS = {"plain": "o", "cued": "s"}
 ABOVE, TICKS = 1.25, (0, 0.25, 0.5, 0.75, 1)  # room for a legend above the largest share
 KINDS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
-
-
-def measured_models(measured: Measured, name: str) -> list[tuple[Model, xr.Dataset]]:
-    """Every column that has this measurement, in the order in which it is drawn."""
-    found = []
-    for model in (measured.rope, measured.dropped, measured.drope):
-        try:
-            found.append((model, model.measurement(name)))
-        except MissingMeasurement:
-            continue
-    return found
 
 
 def with_interval(scores: xr.DataArray) -> tuple[float, float, float]:
@@ -158,10 +146,4 @@ DRAWINGS = {
 
 def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
     """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
-    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
-    return [
-        drawing.drawn(measured, folder, replace=replace)
-        for name, drawings in DRAWINGS.items()
-        if measured_models(measured, name)
-        for drawing in drawings
-    ]
+    return draw_stored(DRAWINGS, store, run, folder, replace=replace)

@@ -15,7 +15,7 @@ from scipy import stats
 from dropeact import pairs
 from dropeact.axes import SINK_THRESHOLD, TENSORS
 from dropeact.estimators.contrasts import ALPHA
-from dropeact.measured import Measured, Model, natural
+from dropeact.measured import Measured, MissingMeasurement, Model, natural
 from dropeact.report.words import NAMES
 from dropeact.store import Store
 
@@ -42,6 +42,30 @@ class Figure(NamedTuple):
     title: str
     caption: str
     experiment: str
+
+
+def measured_models(measured: Measured, name: str) -> list[tuple[Model, xr.Dataset]]:
+    """Every column that has this measurement, in the order in which it is drawn."""
+    found = []
+    for model in columns(measured):
+        try:
+            found.append((model, model.measurement(name)))
+        except MissingMeasurement:
+            continue
+    return found
+
+
+def draw_stored(
+    drawings: Mapping[str, "Sequence[Drawing]"], store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool
+) -> list[Figure]:
+    """Every figure whose measurement (the key of `drawings`) is stored, painted where it is missing or replaced."""
+    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
+    return [
+        drawing.drawn(measured, folder, replace=replace)
+        for name, group in drawings.items()
+        if measured_models(measured, name)
+        for drawing in group
+    ]
 
 
 def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:

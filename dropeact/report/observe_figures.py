@@ -7,11 +7,9 @@ from typing import Any
 import xarray as xr
 from matplotlib.axes import Axes
 
-from dropeact import pairs
 from dropeact.axes import SINK_THRESHOLD
-from dropeact.measured import Measured, natural
-from dropeact.report.behaviour_figures import measured_models
-from dropeact.report.figures import COLOURS, Drawing, Figure, band, mark_write
+from dropeact.measured import Measured
+from dropeact.report.figures import COLOURS, Drawing, Figure, band, draw_stored, mark_write, measured_models
 from dropeact.report.words import NAMES
 from dropeact.store import Store
 
@@ -128,15 +126,4 @@ DRAWINGS = {
 
 def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
     """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
-    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
-    return [
-        drawing.drawn(measured, folder, replace=replace)
-        for name, drawings in DRAWINGS.items()
-        if len(measured_models(measured, name)) == len(NAMES) and drawable(measured, name)
-        for drawing in drawings
-    ]
-
-
-def drawable(measured: Measured, name: str) -> bool:
-    """Whether a stored measurement has what its figures show: results of an earlier version may lack it."""
-    return name != "phenomena" or all("rotary_count" in data for _, data in measured_models(measured, name))
+    return draw_stored(DRAWINGS, store, run, folder, replace=replace)
