@@ -100,6 +100,11 @@ class Model:
         """Norm of the first token's residual stream per text and depth, before the final norm."""
         return self.observations["first_norm"]
 
+    @property
+    def entropy_share(self) -> xr.DataArray:
+        """Entropy of the representations as a share of its largest value, per text and depth: H / ln min(T, d)."""
+        return self.observations["entropy"] / np.log(self.observations.attrs["rank_bound"])
+
     def nats(self, condition: str) -> xr.DataArray:
         """Mean loss per text under a condition; `random` averages the random controls first."""
         losses = self.disruption["nats"]

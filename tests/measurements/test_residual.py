@@ -5,7 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from dropeact.axes import HALVES
+from dropeact.measured import Model, Protocol
+from dropeact.measurements.observe import observe
 from dropeact.measurements.residual import anisotropy, read_stream, representation_entropy, spectra
+from dropeact.store import Cell, Store
 from tests import tiny_models
 
 SHAPES = [(12, 40), (40, 12), (20, 20)]
@@ -92,3 +96,14 @@ def test_eigenvalues_leave_the_number_of_threads_alone() -> None:
     before = torch.get_num_threads()
     read_stream(tiny_models.llama()(tiny_models.tokens(), output_hidden_states=True).hidden_states[1])
     assert torch.get_num_threads() == before
+
+
+def test_entropy_as_a_share_of_its_largest_value_is_stored_with_its_bound_against_hand_count(tmp_path) -> None:
+    """Twelve tokens of width 32 have at most 12 directions: the share is H / ln 12, whatever the store read back."""
+    store, tokens = Store(tmp_path), tiny_models.tokens(2, 12)
+    for half in HALVES:
+        seen = observe(tiny_models.llama(), tokens, ids=[half, half * 2], halves=[half] * 2)
+        store.save(Cell("rope", "passages", "first", half, "observations"), seen, {})
+    model = Model("rope", Protocol(), store)
+    np.testing.assert_allclose(model.entropy_share, model.observations["entropy"] / math.log(12))
+    assert float(model.entropy_share.max()) <= 1
