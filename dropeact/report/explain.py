@@ -56,7 +56,7 @@ def per_text(claim: Claim, view: measured.Measured) -> list[str]:
     except Exception as error:  # the reason stands in the record above
         return [f"no per-text numbers: {error}"]
     if isinstance(outcome, Argmax):
-        parts = [(f"lead over {key}", value) for key, value in outcome.rivals.items()]
+        parts = [(f"the closest lead; {outcome.found}", outcome.closest)]
     elif isinstance(outcome, Conjunction):
         parts = [(part.label, part.estimate) for part in outcome.parts]
     else:
