@@ -18,6 +18,7 @@ from dropeact.report.figures import (
     mark_write,
     mean_and_half_width,
     measured_models,
+    mosaic,
 )
 from dropeact.report.words import NAMES
 from dropeact.store import Store
@@ -50,9 +51,8 @@ def paint_atlas(panels: Sequence[Axes], measured: Measured) -> None:
     top = max(float(increases.max()) for _, increases in drawn)
     norm = PowerNorm(0.5, vmin=0, vmax=top)
     for axes, (model, increases) in zip(panels, drawn, strict=False):
-        mesh = axes.pcolormesh(increases.clip(min=0), cmap="viridis", norm=norm)
+        mesh = mosaic(axes, increases.clip(min=0), norm=norm)
         axes.set_yticks(np.arange(len(ROWS)) + 0.5, list(ROWS.values()) if axes is panels[0] else [""] * len(ROWS))
-        axes.invert_yaxis()
         axes.set(title=NAMES[model.name], xlabel="layer")
         axes.set_xticks(
             np.arange(0, increases.shape[1], 5) + 0.5, [str(layer) for layer in range(0, increases.shape[1], 5)]

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.image import AxesImage
 from scipy import stats
 
 from dropeact import pairs
@@ -195,6 +196,14 @@ def paint_loss(panels: Sequence[Axes], measured: Measured) -> None:
         band(panels[0], losses["position_bin"].values + 64, losses, model)
     panels[0].set(xlabel="position in the text", ylabel="loss (nats per token)")
     panels[0].legend(frameon=False)
+
+
+def mosaic(axes: Axes, cells: np.ndarray, **scale: Any) -> AxesImage:
+    """A colour per cell, rows downwards, cell (i, j) at j..j+1, i..i+1; an SVG keeps one pixel a cell."""
+    rows, columns = cells.shape
+    return axes.imshow(
+        cells, cmap="viridis", interpolation="none", aspect="auto", extent=(0, columns, rows, 0), **scale
+    )
 
 
 def mark_write(axes: Axes, measured: Measured) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from dropeact.axes import SINK_THRESHOLD
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, Figure, band, draw_stored, mark_write, measured_models
+from dropeact.report.figures import COLOURS, Drawing, Figure, band, draw_stored, mark_write, measured_models, mosaic
 from dropeact.report.words import NAMES
 from dropeact.store import Store
 
@@ -19,8 +19,8 @@ CLASSES = {"first": "first token", "massive": "massive activations", "ordinary":
 def paint_map(panels: Sequence[Axes], maps: Mapping[str, xr.DataArray], *, top: float, label: str, across: str) -> None:
     """One panel a model, layers downwards, one scale of colours for all."""
     for axes, (name, values) in zip(panels, maps.items(), strict=False):
-        mesh = axes.pcolormesh(values.transpose("layer", ...).values, cmap="viridis", vmin=0, vmax=top)
-        axes.invert_yaxis()
+        cells = values.transpose("layer", ...).values
+        mesh = mosaic(axes, cells, vmin=0, vmax=top)
         axes.set(title=NAMES[name], xlabel=across, ylabel="layer" if axes is panels[0] else "")
         if name == list(maps)[-1]:
             axes.figure.colorbar(mesh, ax=list(panels), label=label, shrink=0.9)
