@@ -35,7 +35,8 @@ def convert(src: str, dst: str, qk_norm: str | None = None, smollm3: bool = Fals
     if smollm3:
         return _written(as_smollm3(checkpoint), checkpoint, Path(dst))
     if checkpoint.identity["architecture"] != "llama":
-        raise InputError(f"expected a Llama with rotation to convert; got {src} ({checkpoint.identity['attention']})")
+        kind = f"{checkpoint.identity['architecture']}, {checkpoint.identity['attention']}"
+        raise InputError(f"expected a Llama with rotation to convert; got {src} ({kind}); only llama is converted")
     return _written(dropped(checkpoint.model, attention_type=NORM_TYPES[qk_norm]), checkpoint, Path(dst))
 
 
@@ -48,6 +49,8 @@ def as_smollm3(checkpoint: Checkpoint) -> SmolLM3ForCausalLM:
         When the checkpoint has QK-norm or a softmax scale of its own, for which SmolLM3 has no place.
     """
     config, attention = checkpoint.model.config, checkpoint.identity["attention"]
+    if config.model_type not in ("llama", "llama_drope"):
+        raise InputError(f"expected a Llama to export as SmolLM3; got {config.model_type}; only llama is converted")
     if attention not in ("rope", "nope") or getattr(config, "softmax_scale", None) is not None:
         raise InputError(
             f"expected plain attention for SmolLM3; got {attention} or a softmax scale; export without --smollm3"

@@ -1,9 +1,12 @@
 """GGUF file -> a folder of dense float32 safetensors with its tokenizer, made once and kept in the cache."""
 
 from pathlib import Path
+from typing import Any
 
 from dropeact.axes import InputError
 from dropeact.checkpoints.cache import cache_folder, made_once, sha256_of
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")  # those that tests read back; transformers maps names of more
 
 
 def dense_folder(sha256: str) -> Path:
@@ -27,13 +30,14 @@ def dequantise(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": gguf.name, "local_files_only": True}
+    architecture(gguf)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
         model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype="float32", **where)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"expected a GGUF file of the Llama family with its tokenizer; got {gguf}: {reason}; export it again"
+            f"expected a whole GGUF file with its tokenizer; got {gguf}: {reason}; export it again"
         ) from error
     vars(model.config).pop("quantization_config", None)
     vars(model).pop("hf_quantizer", None)
@@ -42,12 +46,37 @@ def dequantise(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def architecture(gguf: Path) -> str:
+    """Name a GGUF file's architecture as transformers does.
+
+    Raises
+    ------
+    InputError
+        When it is damaged, or of an architecture that is not read from GGUF.
+    """
+    field = _read(gguf).get_field("general.architecture")
+    name = str(field.contents()) if field else "none"
+    if name not in ARCHITECTURES:
+        raise InputError(
+            f"expected a GGUF file of {', '.join(ARCHITECTURES)}; got {name} in {gguf}; use its safetensors"
+        )
+    return name
+
+
 def quantization(gguf: Path) -> str:
     """Name a GGUF file's quantisation: the type that most of its weights have."""
     import numpy as np
-    from gguf import GGUFReader
 
     sizes: dict[str, int] = {}
-    for tensor in GGUFReader(gguf).tensors:
+    for tensor in _read(gguf).tensors:
         sizes[tensor.tensor_type.name] = sizes.get(tensor.tensor_type.name, 0) + int(np.prod(tensor.shape))
     return max(sizes, key=lambda name: sizes[name])
+
+
+def _read(gguf: Path) -> Any:
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(gguf)
+    except Exception as error:  # the reader raises whatever numpy does on a file that ends early
+        raise InputError(f"expected a whole GGUF file; got {gguf}, which is damaged; copy it again") from error

@@ -1,4 +1,7 @@
-"""Hugging Face id -> a local folder (downloaded once into the hub's own cache), with every failure as one line."""
+"""Hugging Face id -> a local folder (downloaded once into the hub's own cache), with every failure as one line.
+
+Offline, what the cache holds of a revision stands for the hub: its commit and the hashes of its files are the same.
+"""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dropeact.axes import InputError
-from dropeact.checkpoints.source import FILES
+from dropeact.checkpoints.cache import sha256_of
+from dropeact.checkpoints.source import FILES, WEIGHTS, read_config
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What the hub's client raises: nothing cached, offline, no connection, and what the hub itself refuses."""
+    from huggingface_hub import errors
+
+    return (errors.HTTPError, OSError)  # pyright: ignore[reportPrivateImportUsage] - of the client that is installed
 
 
 @contextmanager
@@ -27,7 +38,7 @@ def _one_line(name: str, revision: str | None) -> Iterator[None]:
         raise InputError(
             f"expected a local folder or a hub id; found neither at {at}; check the name, or log in"
         ) from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError) as error:
+    except _failures() as error:
         raise InputError(
             f"expected {at} in the hub's cache or a connection to fetch it; got neither; connect once"
         ) from error
@@ -43,11 +54,24 @@ def folder(name: str, revision: str | None) -> Path:
 
 def listing(name: str, revision: str | None) -> tuple[str, dict, dict[str, str]]:
     """Return the commit, the config and the sha256 of each weight file of a hub id, without downloading weights."""
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi, errors, hf_hub_download
 
     with _one_line(name, revision):
-        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+        try:
+            info = HfApi().model_info(name, revision=revision, files_metadata=True)
+        except errors.HfHubHTTPError:  # the hub did answer
+            raise
+        except _failures():
+            return _cached_listing(name, revision)
         config = json.loads(Path(hf_hub_download(name, "config.json", revision=info.sha)).read_text())
     files = {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs is not None}
     weights = {file: sha for file, sha in files.items() if "/" not in file and file.endswith(".safetensors")}
     return str(info.sha), config, weights
+
+
+def _cached_listing(name: str, revision: str | None) -> tuple[str, dict, dict[str, str]]:
+    """The same of what the cache holds: a snapshot's folder is named after its commit."""
+    from huggingface_hub import snapshot_download
+
+    snapshot = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True))
+    return snapshot.name, read_config(snapshot), {file.name: sha256_of(file) for file in snapshot.glob(WEIGHTS)}

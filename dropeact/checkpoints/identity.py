@@ -7,7 +7,16 @@ from pathlib import Path
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded, gguf, hub
 from dropeact.checkpoints.cache import sha256_of
-from dropeact.checkpoints.source import ADAPTER, RECIPE, WEIGHTS, Source, checked_config, recipe_of, source
+from dropeact.checkpoints.source import (
+    ADAPTER,
+    RECIPE,
+    WEIGHTS,
+    Source,
+    check_architecture,
+    checked_config,
+    recipe_of,
+    source,
+)
 
 
 def resolve(identifier: str) -> dict:
@@ -49,7 +58,7 @@ def _identity(found: Source, config: dict, **fields: object) -> dict:
         "architecture": config["model_type"],
         "attention": attention,
         "rope": attention != "nope" and not attention.endswith("_nope"),
-        "quantization": None,
+        "quantization": (config.get("quantization_config") or {}).get("quant_method"),
         "adapter": None,
         "dropped": False,
     }
@@ -78,8 +87,9 @@ def _adapter(found: Source) -> dict:
 
 def _gguf(found: Source) -> dict:
     file = Path(found.place)
+    kind = gguf.architecture(file)
     quantization = f"GGUF {gguf.quantization(file)}, dequantised to float32"
-    return _identity(found, {"model_type": "llama"}, sha256=sha256_of(file), quantization=quantization)
+    return _identity(found, {"model_type": kind}, sha256=sha256_of(file), quantization=quantization)
 
 
 def _folder(found: Source) -> dict:
@@ -100,6 +110,7 @@ def _recipe(folder: Path) -> dict | None:
 
 def _hub(found: Source) -> dict:
     commit, config, weights = hub.listing(found.place, found.revision)
+    check_architecture(config, found.identifier)
     if not weights:
         raise InputError(f"expected safetensors weights in {found.place}; got none (pickles are not loaded)")
     return _identity(found, config, revision=commit, sha256=combined(weights))

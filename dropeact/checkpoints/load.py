@@ -56,6 +56,8 @@ def load(
     model = _model(folder, dtype=dtype, device=device, attention=attention)
     identity = resolve(identifier)
     if found.kind == "adapter":
+        if is_spread(model):
+            raise InputError(f"expected one device for {identifier}; got several; name one, like --device=cuda:0")
         if not identity["rope"]:
             model = dropped(model, attention_type=identity["attention"])
         adapters.apply(model, Path(found.place))
@@ -85,10 +87,15 @@ def drop(checkpoint: Checkpoint) -> Checkpoint:
         raise InputError(
             f"expected a checkpoint with rotation to drop; got {checkpoint.identity['id']}, which has none"
         )
-    plain = checkpoint.identity["architecture"] == "llama"
+    plain = checkpoint.identity["architecture"] == "llama" and not is_spread(checkpoint.model)
     model = dropped(checkpoint.model) if plain else unrotated(checkpoint.model)
     fields = {"attention": "nope", "rope": False, "dropped": True} | ({"architecture": "llama_drope"} if plain else {})
     return replace(checkpoint, model=model, identity=checkpoint.identity | fields)
+
+
+def is_spread(model: PreTrainedModel) -> bool:
+    """Whether accelerate moves tensors between the devices, or the disk, that hold parts of a model."""
+    return len({str(place) for place in getattr(model, "hf_device_map", {}).values()}) > 1
 
 
 def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str | None) -> PreTrainedModel:

@@ -104,14 +104,7 @@ def checked_config(folder: Path) -> dict:
         architecture is not supported.
     """
     config = read_config(folder)
-    kind = config.get("model_type")
-    if kind not in SUPPORTED:
-        if "auto_map" in config:
-            raise InputError(
-                f"expected a checkpoint without code of its own; {folder} needs remote code (auto_map), which "
-                f"is never run; export it as one of {', '.join(SUPPORTED)}"
-            )
-        raise InputError(f"expected an architecture among {', '.join(SUPPORTED)}; got {kind} in {folder}")
+    check_architecture(config, str(folder))
     if not any(folder.glob(WEIGHTS)):
         pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         found = f"only pickles ({pickles[0]}), which can run code" if pickles else "no weights"
@@ -119,6 +112,32 @@ def checked_config(folder: Path) -> dict:
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(f"expected a tokenizer ({' or '.join(TOKENIZERS[:2])}) in {folder}; got none; copy it there")
     return config
+
+
+def check_architecture(config: dict, place: str) -> None:
+    """Refuse a config whose model is not one that is measured.
+
+    Raises
+    ------
+    InputError
+        When code would have to be run, or the architecture is not supported.
+    """
+    kind = config.get("model_type")
+    if kind in SUPPORTED:
+        return
+    if "auto_map" in config:
+        raise InputError(
+            f"expected a checkpoint without code of its own; {place} needs remote code (auto_map), which "
+            f"is never run; export it as one of {', '.join(SUPPORTED)}"
+        )
+    if "text_config" in config:
+        raise InputError(
+            f"expected a text model among {', '.join(SUPPORTED)}; got {kind} in {place}, a text model within another; "
+            "save its language model alone"
+        )
+    raise InputError(
+        f"expected an architecture among {', '.join(SUPPORTED)}; got {kind} in {place}; choose another checkpoint"
+    )
 
 
 def read_config(folder: Path) -> dict:

@@ -6,6 +6,7 @@ from dropeact.axes import InputError
 from dropeact.checkpoints.convert import convert
 from dropeact.checkpoints.drope import dropped, restored
 from dropeact.checkpoints.load import load
+from tests import tiny_models
 from tests.checkpoints import tiny
 
 TOKENS = torch.randint(1, 320, (2, 20), generator=torch.Generator().manual_seed(2))
@@ -38,6 +39,16 @@ def test_smollm3_export_against_the_dropped_model(folder, tmp_path, kind):
     assert type(loaded).__module__ == "transformers.models.smollm3.modeling_smollm3"
     torch.testing.assert_close(loaded(TOKENS).logits, dropped(tiny.llama())(TOKENS).logits, atol=1e-5, rtol=0)
     assert not load(str(exported)).identity["rope"]
+
+
+@pytest.mark.parametrize("smollm3", [False, True])
+@pytest.mark.parametrize("kind", ["mistral", "qwen2"])
+def test_architectures_that_are_not_converted_are_refused_by_name(tmp_path, kind, smollm3):
+    tiny_models.of(kind).save_pretrained(tmp_path / "other")
+    tiny.tokenizer().save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match=f"{kind}.*; only llama is converted"):
+        convert(str(tmp_path / "other"), str(tmp_path / "drope"), smollm3=smollm3)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 def test_unusable_requests_write_nothing(folder, tmp_path):

@@ -4,10 +4,11 @@ import zipfile
 import gguf
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import cache, embedded
-from dropeact.checkpoints.load import load, resolve
+from dropeact.checkpoints.load import drop, load, resolve
 from tests.checkpoints import tiny
 
 TOKENS = torch.randint(1, 320, (1, 16), generator=torch.Generator().manual_seed(3))
@@ -21,6 +22,8 @@ NAMES = {
     "mlp.down_proj": "ffn_down",
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
 }
 
 
@@ -28,7 +31,8 @@ def gguf_name(name):
     if not name.startswith("model.layers."):
         return {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}[name]
     _, _, layer, rest = name.split(".", 3)
-    return f"blk.{layer}.{NAMES[rest.removesuffix('.weight')]}.weight"
+    module, _, kind = rest.rpartition(".")
+    return f"blk.{layer}.{NAMES[module]}.{kind}"
 
 
 def permuted(weight, heads):
@@ -37,9 +41,26 @@ def permuted(weight, heads):
     return weight.reshape(heads, 2, rows, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
 
 
+def qwen(kind):
+    """A tiny Qwen2 (biases) or Qwen3 (QK-norm) for the same tokenizer."""
+    torch.manual_seed(4)
+    config = {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[kind](
+        vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True, initializer_range=0.2, bos_token_id=0, eos_token_id=0,
+        rms_norm_eps=1e-5,
+        **({"head_dim": 128} if kind == "qwen3" else {}),  # from GGUF, transformers reads no other width of Qwen3
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if "norm" in name or name.endswith("bias"):
+            parameter.add_(torch.randn(parameter.shape) * 0.3)
+    return model
+
+
 def written(file, model, tokenizer):
     config = model.config
-    writer = gguf.GGUFWriter(file, "llama")
+    kind = config.model_type
+    writer = gguf.GGUFWriter(file, kind)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -48,6 +69,9 @@ def written(file, model, tokenizer):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(10000.0)
+    if kind == "qwen3":
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
     writer.add_vocab_size(config.vocab_size)
     vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
     writer.add_tokenizer_model("gpt2")
@@ -60,9 +84,9 @@ def written(file, model, tokenizer):
     writer.add_eos_token_id(0)
     for name, weight in model.named_parameters():
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-        kind = next((kind for kind in heads if kind in name), None)
+        turned = next((proj for proj in heads if proj in name and kind == "llama"), None)
         array = weight.detach().numpy()
-        writer.add_tensor(gguf_name(name), permuted(array, heads[kind]).copy() if kind else array)
+        writer.add_tensor(gguf_name(name), permuted(array, heads[turned]).copy() if turned else array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -85,6 +109,29 @@ def test_gguf_file_gives_the_logits_of_the_model_it_was_written_from(gguf_file):
     assert checkpoint.identity["sha256"] == cache.sha256_of(gguf_file)
 
 
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+def test_other_architectures_are_read_and_named_against_the_model_written(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("DROPEACT_CACHE", str(tmp_path / "cache"))
+    written(tmp_path / "tiny.gguf", qwen(kind), tiny.tokenizer())
+    checkpoint = load(str(tmp_path / "tiny.gguf"))
+    torch.testing.assert_close(checkpoint.model(TOKENS).logits, qwen(kind)(TOKENS).logits, atol=1e-4, rtol=0)
+    assert checkpoint.identity["architecture"] == kind
+    assert (drop(checkpoint).model(TOKENS).logits - checkpoint.model(TOKENS).logits).abs().max() > 1e-2
+
+
+def test_an_architecture_that_is_not_read_from_gguf_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("DROPEACT_CACHE", str(tmp_path / "cache"))
+    writer = gguf.GGUFWriter(tmp_path / "mamba.gguf", "mamba")
+    writer.add_context_length(512)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    for read in (load, resolve):
+        with pytest.raises(InputError, match="expected a GGUF file of llama, qwen2, qwen3; got mamba"):
+            read(str(tmp_path / "mamba.gguf"))
+
+
 def test_dense_weights_are_made_once(gguf_file, monkeypatch):
     load(str(gguf_file))
     monkeypatch.setattr("dropeact.checkpoints.gguf.dequantise", lambda *arguments: pytest.fail("made again"))
@@ -93,8 +140,9 @@ def test_dense_weights_are_made_once(gguf_file, monkeypatch):
 
 def test_truncated_gguf_is_refused_and_nothing_is_cached(gguf_file, tmp_path):
     gguf_file.write_bytes(gguf_file.read_bytes()[:2000])
-    with pytest.raises(InputError, match="expected a GGUF file of the Llama family"):
-        load(str(gguf_file))
+    for read in (load, resolve):
+        with pytest.raises(InputError, match="expected a whole GGUF file"):
+            read(str(gguf_file))
     assert [file.suffix for file in (tmp_path / "cache" / "dense").iterdir()] == [".lock"]
 
 

@@ -1,12 +1,18 @@
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+import xarray as xr
+from accelerate import dispatch_model
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
 from dropeact.checkpoints.drope import dropped
-from dropeact.checkpoints.load import drop, load, resolve
+from dropeact.checkpoints.load import drop, is_spread, load, resolve
+from dropeact.measurements.observe import EVERYTHING, observe
+from tests import tiny_models
 from tests.checkpoints import tiny
 
 TOKENS = torch.randint(1, 320, (1, 16), generator=torch.Generator().manual_seed(3))
@@ -147,3 +153,47 @@ def test_a_model_spread_over_the_devices_at_hand_gives_the_same_logits(folder):
     ids = torch.arange(1, 20)[None]
     spread = load(str(folder), device="auto").model
     torch.testing.assert_close(spread(ids.to(spread.device)).logits.cpu(), load(str(folder)).model(ids).logits)
+
+
+@pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
+def test_every_architecture_loads_with_attention_that_knows_its_soft_capping_against_eager_logits(tmp_path, kind):
+    model = tiny_models.of(kind)
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    checkpoint, ids = load(str(tmp_path)), tiny_models.tokens()
+    with tiny_models.implementation(model, "eager"):
+        expected = model(ids).logits
+    torch.testing.assert_close(checkpoint.model(ids).logits, expected, atol=1e-4, rtol=1e-4)
+    assert checkpoint.identity["rope"]
+    assert (drop(checkpoint).model(ids).logits - expected).abs().max() > 1e-2
+
+
+def spread(model: Any) -> Any:
+    """Hooks of accelerate on every module, as several devices would need them."""
+    places: dict[str, Any] = {
+        name: "cpu" for name in ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head")
+    }
+    places |= {f"model.layers.{layer}": "cpu" for layer in range(len(model.model.layers))}
+    hooked: Any = dispatch_model(model, places, main_device=torch.device("cpu"), force_hooks=True)
+    hooked.hf_device_map["model.norm"] = "disk"  # several places, as far as anyone can tell
+    return hooked
+
+
+def test_a_spread_model_is_probed_and_dropped_against_the_one_on_one_device(folder):
+    whole, hooked = load(str(folder)), load(str(folder))
+    hooked = replace(hooked, model=spread(hooked.model))
+    assert is_spread(hooked.model)
+    assert not is_spread(whole.model)
+    for one, other in ((whole, hooked), (drop(whole), drop(hooked))):
+        data = [
+            observe(checkpoint.model, TOKENS, ids=["a"], halves=["A"], phenomena=EVERYTHING)
+            for checkpoint in (one, other)
+        ]
+        xr.testing.assert_allclose(data[0], data[1])
+    torch.testing.assert_close(hooked.model(TOKENS).logits, whole.model(TOKENS).logits)
+
+
+def test_the_quantisation_of_a_checkpoint_is_part_of_its_identity(folder):
+    assert resolve(str(folder))["quantization"] is None
+    edit(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    assert resolve(str(folder))["quantization"] == "gptq"
