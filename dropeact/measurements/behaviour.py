@@ -15,6 +15,7 @@ from dropeact.probes import first_token, interventions
 from dropeact.probes.interventions import Intervention
 
 PASSES = 100  # text-passes of 256 tokens that one half of the prompts costs per 256 tokens of their length
+PACE = 0.4  # what prompts share is read once, and nothing is read along the way: 22 minutes measured beside other work
 ASKING = (completions, conditions, manipulation, first_token, interventions)
 
 
@@ -46,7 +47,7 @@ def known_facts(measuring: Measuring, column: str, half: str, condition: str) ->
             first_ids=measuring.first_ids(column),
         )
 
-    return Task(cell, len(items) // 4, measure)
+    return Task(cell, len(items) // 4, measure, PACE)
 
 
 def found_numbers(measuring: Measuring, column: str, half: str, condition: str) -> Task:
@@ -69,7 +70,7 @@ def found_numbers(measuring: Measuring, column: str, half: str, condition: str) 
             first_ids=measuring.first_ids(column),
         )
 
-    return Task(cell, PASSES * sum(lengths) // 256, measure)
+    return Task(cell, PASSES * sum(lengths) // 256, measure, PACE)
 
 
 def selection(measuring: Measuring, half: str) -> dict[str, dict[str, str]]:
