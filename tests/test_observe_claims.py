@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from dropeact.estimators import EveryArgmax
+from dropeact.measured import natural
+from dropeact.store import Store
 from dropeact.verdicts import judge, load_claims
-from tests.synthetic_results import results
+from tests.synthetic_results import PAIR, results
 
 NAMES = ("bos-write-peak-layer", "jin-low-frequency")
 
@@ -32,13 +35,10 @@ def test_one_model_with_its_peak_elsewhere_is_enough_to_contradict(tmp_path):
 
 
 def test_evidence_of_several_argmaxes_is_the_weakest_members_against_hand_count(tmp_path):
-    from dropeact.measured import natural
-    from dropeact.store import Store
-    from tests.synthetic_results import PAIR
-
     folder = results(tmp_path, plant={"rope": {"write_late": 1.5}})
     claim = load_claims()["bos-write-peak-layer"]
     outcome = claim.function(natural(Store(folder), PAIR))
+    assert isinstance(outcome, EveryArgmax)
     each = np.array([member.p_values(claim.region) for member in outcome.members])
     together = outcome.p_values(claim.region)
     assert together.support == each[:, 0].max()
