@@ -94,8 +94,12 @@ def drop(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def is_spread(model: PreTrainedModel) -> bool:
-    """Whether accelerate moves tensors between the devices, or the disk, that hold parts of a model."""
-    return len({str(place) for place in getattr(model, "hf_device_map", {}).values()}) > 1
+    """Whether accelerate moves tensors between the devices that hold parts of a model."""
+    return len(_places(model)) > 1
+
+
+def _places(model: PreTrainedModel) -> set[str]:
+    return {str(place) for place in getattr(model, "hf_device_map", {}).values()}
 
 
 def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str | None) -> PreTrainedModel:
@@ -123,6 +127,11 @@ def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, atte
     if missing:
         raise InputError(
             f"expected all weights in {folder}; got none for {missing[0]} ({len(missing)} missing); copy it again"
+        )
+    if is_spread(model) and (offloaded := _places(model) & {"cpu", "disk"}):  # weights that are read are not there
+        raise InputError(
+            f"expected devices that hold all of {folder}; got parts on the {min(offloaded)}; use --dtype=bfloat16, "
+            "--device=cpu or more devices"
         )
     gc.collect()
     return model

@@ -6,6 +6,7 @@ import pytest
 import torch
 import xarray as xr
 from accelerate import dispatch_model
+from transformers import AutoModelForCausalLM
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
@@ -174,8 +175,9 @@ def spread(model: Any) -> Any:
         name: "cpu" for name in ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head")
     }
     places |= {f"model.layers.{layer}": "cpu" for layer in range(len(model.model.layers))}
-    hooked: Any = dispatch_model(model, places, main_device=torch.device("cpu"), force_hooks=True)
-    hooked.hf_device_map["model.norm"] = "disk"  # several places, as far as anyone can tell
+    main: Any = "cpu"
+    hooked: Any = dispatch_model(model, places, main_device=main, force_hooks=True)
+    hooked.hf_device_map["model.norm"] = "cuda:1"  # several places, as far as anyone can tell
     return hooked
 
 
@@ -191,6 +193,22 @@ def test_a_spread_model_is_probed_and_dropped_against_the_one_on_one_device(fold
         ]
         xr.testing.assert_allclose(data[0], data[1])
     torch.testing.assert_close(hooked.model(TOKENS).logits, whole.model(TOKENS).logits)
+
+
+def test_a_model_that_is_partly_offloaded_is_refused(folder, monkeypatch):
+    auto: Any = AutoModelForCausalLM.from_pretrained
+
+    def offloading(*arguments, device_map, **options):
+        model, report = auto(*arguments, **options)
+        model.hf_device_map = {"model.layers.0": 0, "model.layers.1": place}
+        return model, report
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", offloading)
+    for place in ("cpu", "disk"):
+        with pytest.raises(InputError, match=f"expected devices that hold all of .*; got parts on the {place}; use"):
+            load(str(folder), device="auto")
+    place = 1
+    assert is_spread(load(str(folder), device="auto").model)
 
 
 def test_the_quantisation_of_a_checkpoint_is_part_of_its_identity(folder):
