@@ -1,8 +1,10 @@
 """The observe set: what else one probed pass of the passages shows, beyond what the core claims need."""
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import xarray as xr
+from transformers import PreTrainedModel
 
 from dropeact.axes import COLUMNS, HALVES, SINK_LENGTH
 from dropeact.measurements import (
@@ -13,8 +15,10 @@ from dropeact.measurements import (
     massive_values,
     noise_floor,
     observe,
+    partial_rotation,
     perplexity,
     residual,
+    rotary_frequency,
 )
 from dropeact.measurements.measuring import Measuring, Task
 
@@ -34,28 +38,40 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
 
 def phenomena(measuring: Measuring, column: str, half: str) -> Task:
     """Massive activations, local attention, write shares, residual shares and Q/K norms of one half of the passages."""
-    code = (observe, *BEYOND, perplexity, *core.PROBES)
+    code = (observe, *BEYOND, *_rotation(measuring, column), perplexity, *core.PROBES)
     cell = measuring.cell(column, "passages", half, "phenomena", code, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:
         tokens, ids = measuring.tokens(column, "passages", half, core.OBSERVATION_LENGTH)
         model = measuring.checkpoint(column).model
-        seen = observe.observe(model, tokens, ids=ids, halves=[half] * len(ids), phenomena=BEYOND)
+        seen = observe.observe(model, tokens, ids=ids, halves=[half] * len(ids), phenomena=_beyond(model))
         return seen.drop_vars(["nats", "nats_mean"])
 
     return Task(cell, measuring.count("passages", half) * 2, measure)
 
 
+def _beyond(model: PreTrainedModel) -> tuple[ModuleType, ...]:
+    """What to observe of a model, which may rotate only in part."""
+    rotation = partial_rotation.phenomenon_of(model.config)
+    return tuple(rotation if phenomenon is rotary_frequency else phenomenon for phenomenon in BEYOND)
+
+
+def _rotation(measuring: Measuring, column: str) -> tuple[ModuleType, ...]:
+    """The module that a cell depends on where a model may rotate only in part: a Llama never does."""
+    plain = measuring.identities[column]["architecture"] in ("llama", "llama_drope")
+    return () if plain else (partial_rotation,)
+
+
 def noise(measuring: Measuring) -> Task:
     """The same phenomena measured again: what their numbers owe to threads, batches and precision."""
-    code = (observe, *BEYOND, noise_floor, *core.PROBES)
+    code = (observe, *BEYOND, *_rotation(measuring, "rope"), noise_floor, *core.PROBES)
     cell = measuring.cell("rope", "passages", "A", "noise-phenomena", code, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:
         tokens, ids = measuring.tokens("rope", "passages", "A", core.OBSERVATION_LENGTH)
         few, names = tokens[: core.NOISE_TEXTS], ids[: core.NOISE_TEXTS]
         model = measuring.checkpoint("rope").model
-        return noise_floor.noise_floor(model, few, ids=names, halves=["A"] * len(names), phenomena=BEYOND)
+        return noise_floor.noise_floor(model, few, ids=names, halves=["A"] * len(names), phenomena=_beyond(model))
 
     return Task(cell, 6 * core.NOISE_TEXTS, measure)
 
