@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
-from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.drope import unrotated
 from dropeact.checkpoints.load import drop, is_spread, load, resolve
 from dropeact.measurements.observe import EVERYTHING, observe
 from tests import tiny_models
@@ -73,19 +73,28 @@ def test_remote_code_is_refused(folder):
         load(str(folder))
 
 
-def test_published_drope_layout_loads_without_its_own_code(tmp_path):
-    """A published checkpoint names model_type llama_drope, an attention type, and code of its own (not needed here)."""
-    folder = tiny.saved(tmp_path / "published")
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_published_drope_layout_loads_without_its_own_code(tmp_path, kind):
+    """A published checkpoint names model_type, attention type, softmax scale, and code of its own (not needed here)."""
+    model = tiny_models.of(kind) if kind == "qwen2" else tiny.llama()
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
     edit(
-        folder,
-        model_type="llama_drope",
+        tmp_path,
+        model_type=f"{kind}_drope",
         attention_type="nope",
-        architectures=["DroPELlamaForCausalLM"],
-        auto_map={"AutoConfig": "drope.DroPELlamaConfig", "AutoModelForCausalLM": "drope.DroPELlamaForCausalLM"},
+        softmax_scale=0.5,
+        architectures=["DroPEForCausalLM"],
+        auto_map={"AutoConfig": "drope.DroPEConfig", "AutoModelForCausalLM": "drope.DroPEForCausalLM"},
     )
-    checkpoint = load(str(folder))
-    torch.testing.assert_close(checkpoint.model(TOKENS).logits, dropped(tiny.llama())(TOKENS).logits)
-    assert checkpoint.identity["attention"] == "nope"
+    checkpoint, ids = load(str(tmp_path)), tiny_models.tokens()
+    scaled: Any = unrotated(model)
+    for block in scaled.model.layers:
+        block.self_attn.scaling = 0.5
+    mask = torch.ones_like(ids)
+    expected = scaled(ids, attention_mask=mask).logits
+    torch.testing.assert_close(checkpoint.model(ids, attention_mask=mask).logits, expected, atol=1e-4, rtol=1e-4)
+    assert (checkpoint.identity["attention"], checkpoint.identity["rope"]) == ("nope", False)
 
 
 def test_unsupported_architecture_is_named(folder):

@@ -1,13 +1,15 @@
 """Every supported architecture, tiny and random: what the probe reads against the model's own eager code."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from dropeact.axes import InputError
-from dropeact.checkpoints.drope import unrotated
+from dropeact.checkpoints.drope import ATTENTION_TYPES, unrotated
 from dropeact.checkpoints.source import SUPPORTED
 from dropeact.measurements.attention import READINGS
 from dropeact.measurements.observe import EVERYTHING, observe
@@ -140,3 +142,37 @@ def test_a_fused_projection_is_cut_by_the_counts_of_heads_against_hand_count() -
     }  # fmt: skip
     assert named["key"][0, 0, 0, 0] == 4 * 8
     assert named["value"][0, 0, 1, 7] == 8 * 8 - 1
+
+
+@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_published_drope_layouts_are_probed_against_eager_attention(name: str, attention_type: str) -> None:
+    """Attended are the projections, normed over the full width where the type says so; the scale is the config's."""
+    source, ids = tiny_models.of(name), tiny_models.tokens()
+    fields = source.config.to_dict() | {"model_type": f"{name}_drope", "use_sliding_window": False, "layer_types": None}
+    config = AutoConfig.for_model(**fields, attention_type=attention_type, softmax_scale=0.7)
+    torch.manual_seed(0)
+    model: Any = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    model.load_state_dict(source.state_dict(), strict=attention_type == "nope")
+    for parameter_name, parameter in model.named_parameters():
+        if "q_norm" in parameter_name or "k_norm" in parameter_name:
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    heads = Readings(
+        attended=(lambda a: {"query": a.query, "key": a.key, "scaling": torch.tensor(a.scaling)},),
+        projected=(lambda p: {f"{p.tensor}-projected": p.heads},),
+    )
+    with probing(model, heads + READINGS) as seen:
+        model(ids, use_cache=False)
+    eager = eager_attention(model, ids)
+    torch.testing.assert_close(seen["first_key_mass"], eager[..., 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen["row_entropy"].double(), rows_entropy(eager), atol=1e-4, rtol=0)
+    assert seen["scaling"].tolist() == pytest.approx([0.7] * 3)
+    for tensor, normed in (("query", attention_type[0] == "q"), ("key", attention_type[:2] in ("qk", "k_"))):
+        flat = seen[f"{tensor}-projected"].flatten(-2)  # layer, text, token, width
+        if normed:
+            size = (flat.square().mean(-1, keepdim=True) + config.rms_norm_eps).sqrt()
+            attentions = [block.attention for block in blocks_of(model)]
+            gains = torch.stack([attention.get_parameter(f"{tensor[0]}_norm.weight") for attention in attentions])
+            flat = flat / size * gains[:, None, None]
+        given = seen[tensor].transpose(2, 3).flatten(-2)
+        torch.testing.assert_close(given, flat, atol=1e-4, rtol=1e-4)
