@@ -18,7 +18,7 @@ TEXTS_AT_ONCE = 2
 
 def windows(
     tokens: Int[Tensor, "text token"], ids: Sequence[str], *, separator_id: int | None
-) -> tuple[Int[Tensor, "window token"], list[str]]:
+) -> tuple[Int[Tensor, "window joined"], list[str]]:
     """Neighbouring texts joined two and two, as in pretraining: one, the separator, the other, `2 T` tokens in all.
 
     Without a separator the second text follows at once. A last text without a neighbour is left out.

@@ -5,6 +5,7 @@ import xarray as xr
 
 from dropeact.measurements.overlap import cosine, gini, jaccard, spearman
 from dropeact.measurements.rotary_frequency import by_rotary_pair, labelled, massive, slow_share
+from dropeact.probes.probing import Seen
 
 
 def norms(planted: list[tuple[int, int, int]], *, layers: int = 2) -> xr.DataArray:
@@ -60,11 +61,11 @@ def test_gini_against_theory() -> None:
 def test_counts_per_text_and_tensor_against_the_norms_of_each_text() -> None:
     query = norms([(0, 0, 7), (1, 3, 0)]).expand_dims(text=2, axis=1)
     key = norms([(1, 1, 15)]).isel(head=slice(0, 2)).expand_dims(text=2, axis=1)
-    seen = {
-        "query-attended": torch.from_numpy(query.values.copy()),
-        "key-attended": torch.from_numpy(key.values.copy()),
-    }
-    counts = labelled(seen)["rotary_count"]  # pyright: ignore[reportArgumentType] - only indexed by name
+    seen = Seen()
+    for layer in range(2):
+        tensors = {"query-attended": query.values[layer], "key-attended": key.values[layer]}
+        seen.keep(layer, {name: torch.from_numpy(values.copy()) for name, values in tensors.items()})
+    counts = labelled(seen)["rotary_count"]
     assert counts.dims == ("text", "layer", "tensor", "pair")
     for text in range(2):
         expected = by_rotary_pair(norms([(0, 0, 7), (1, 3, 0)]))
