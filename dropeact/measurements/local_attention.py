@@ -15,11 +15,11 @@ DISTANCES = 50
 
 def band(rows: Rows, *, distances: int = DISTANCES) -> Float[Tensor, "batch head query distance"]:
     """Weight that query t gives to key t - delta, delta = 0, 1, ...; 0 where that is the first key or before it."""
-    weights = rows.weights
-    queries = torch.arange(rows.first, rows.first + weights.shape[2], device=weights.device)
-    keys = queries[:, None] - torch.arange(distances, device=weights.device)
-    taken = weights.gather(-1, keys.clamp(min=0).expand(*weights.shape[:2], -1, -1))
-    return taken.masked_fill_(keys < 1, 0)
+    batch, heads, count, _keys = rows.exponentials.shape
+    queries = torch.arange(rows.first, rows.first + count, device=rows.total.device)
+    keys = queries[:, None] - torch.arange(distances, device=rows.total.device)
+    taken = rows.exponentials.gather(-1, keys.clamp(min=0).expand(batch, heads, -1, -1))
+    return (taken / rows.total[..., None]).masked_fill_(keys < 1, 0)
 
 
 def read_rows(rows: Rows) -> dict[str, Tensor]:

@@ -22,10 +22,10 @@ def logit_spread(rows: Rows) -> Float[Tensor, "batch head query"]:
     sd_j(scaling q_t k_j), dividing by the number of keys
     """
     visible = rows.visible
-    count = visible.sum(-1, keepdim=True)
-    scores = rows.scores.where(visible, 0)
-    deviation = (scores - scores.sum(-1, keepdim=True) / count).where(visible, 0)
-    return (deviation.square().sum(-1) / count.squeeze(-1)).sqrt()
+    count = visible.sum(-1)
+    scores = rows.scores.where(visible, 0)  # at most 0, and 0 at the largest: squares cancel little
+    square = torch.einsum("bhqk,bhqk->bhq", scores, scores) / count
+    return (square - (scores.sum(-1) / count).square()).clamp(min=0).sqrt()
 
 
 def key_norms(attended: Attended) -> dict[str, Tensor]:

@@ -1,10 +1,11 @@
 """Queries, keys and values exactly as attention uses them -> its output, and rows of attention while they exist.
 
 Scores, softmax and every reading are computed once, in float32, a block of queries at a time: O(block x keys) memory,
-on a CPU no slower than a fused kernel. Nothing is clamped. Reading and editing happen inside the registered attention
-function, so that they see what enters q k^T in every architecture: after QK-norm, rotation and the cache.
+on a CPU about as fast as a fused kernel. No score is clamped. Reading and editing happen inside the registered
+attention function, so that they see what enters q k^T in every architecture: after QK-norm, rotation and the cache.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +25,7 @@ NAME = "dropeact_rows"
 BLOCK_ELEMENTS = {"cpu": 2**18}
 BLOCK_ELEMENTS_ELSEWHERE = 2**26
 SMALLEST_BLOCK = 16
+LEAST = -87.0  # below it exp leaves the normal float32 numbers and takes 50 times as long; weights there are 0
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,20 @@ class Rows:
     """Attention of the queries `first`, `first + 1`, ... to the first keys, in float32.
 
     `scores` are relative to the row's largest one (a shift that no softmax sees) and very negative where masked;
-    `weights` are the softmax and 0 where masked. Both are overwritten after the reading: keep reductions, never these.
+    `exponentials` are exp(scores), 0 where masked or below e^-87. `summed` adds them over the keys; a learned sink
+    makes `total`, what weights divide by, larger. The next block overwrites both: keep reductions, never these.
     """
 
     first: int
     scores: Float[Tensor, "batch head query key"]
-    weights: Float[Tensor, "batch head query key"]
-    log_sum: Float[Tensor, "batch head query"]
+    exponentials: Float[Tensor, "batch head query key"]
+    summed: Float[Tensor, "batch head query"]
+    total: Float[Tensor, "batch head query"]
+
+    @cached_property
+    def weights(self) -> Float[Tensor, "batch head query key"]:
+        """The softmax: exponentials / total. A pass over the block that readings of a few keys do without."""
+        return self.exponentials / self.total[..., None]
 
     @cached_property
     def visible(self) -> Bool[Tensor, "batch head query key"]:
@@ -127,7 +136,7 @@ def attend(
     for rows, values in _blocks(attended, attention_mask, options):
         if observer is not None:
             observer.rows(module, rows)
-        output[:, :, rows.first : rows.first + rows.weights.shape[2]] = values
+        output[:, :, rows.first : rows.first + values.shape[2]] = values
     if observer is not None:
         observer.outputs(attended, output)
     return output.to(query.dtype).transpose(1, 2).contiguous(), None
@@ -147,51 +156,67 @@ def _blocks(
     """
     queries, keys = attended.query.shape[2], attended.key.shape[2]
     causal = mask is None and queries > 1 and _is_causal(attended.module, options)
-    key, value = attended.key.float().contiguous(), attended.value.float().contiguous()
+    key, value = attended.key.float().mT.contiguous(), attended.value.float().contiguous()
     scaled = attended.query.float() * attended.scaling
     size = _block_size(scaled, keys)
     hidden = torch.ones(size, size, dtype=torch.bool, device=scaled.device).triu(1)
+    room = scaled.new_empty(2, scaled.shape[0] * scaled.shape[1] * size * keys)  # new pages for every block cost more
     for first in range(0, queries, size):
         last = min(first + size, queries)
         seen = last if causal else keys
-        scores = _grouped(scaled[:, :, first:last], key[:, :, :seen].mT)
+        scores = _grouped(scaled[:, :, first:last], key[..., :seen], room[0])
         if options.get("softcap") is not None:
-            scores = options["softcap"] * torch.tanh(scores / options["softcap"])
+            scores.div_(options["softcap"]).tanh_().mul_(options["softcap"])
         if causal:
             scores[..., first:last].masked_fill_(hidden[: last - first, : last - first], _minimum(scores))
         elif mask is not None:
-            scores = _masked(scores, mask[:, :, first:last, :seen])
-        rows = _softmax(first, scores, options.get("s_aux"))
-        yield rows, _grouped(rows.weights, value[:, :, :seen])
+            _mask(scores, mask[:, :, first:last, :seen])
+        rows = _softmax(first, scores, options.get("s_aux"), room[1])
+        yield rows, _grouped(rows.exponentials, value[:, :, :seen]).div_(rows.total[..., None])
 
 
 def _grouped(
-    per_head: Float[Tensor, "batch head query inner"], per_kv_head: Float[Tensor, "batch kv_head inner outer"]
+    per_head: Float[Tensor, "batch head query inner"],
+    per_kv_head: Float[Tensor, "batch kv_head inner outer"],
+    room: Float[Tensor, " elements"] | None = None,
 ) -> Float[Tensor, "batch head query outer"]:
-    """Matrix product in which consecutive query heads share a key/value head."""
+    """Matrix product in which consecutive query heads share a key/value head, in `room` if any is given."""
     batch, heads, queries, inner = per_head.shape
-    kv_heads = per_kv_head.shape[1]
-    product = torch.bmm(per_head.reshape(batch * kv_heads, -1, inner), per_kv_head.flatten(0, 1))
-    return product.view(batch, heads, queries, -1)
+    grouped, shared = per_head.reshape(batch * per_kv_head.shape[1], -1, inner), per_kv_head.flatten(0, 1)
+    place = None if room is None else _within(room, (*grouped.shape[:2], shared.shape[2]))
+    return torch.bmm(grouped, shared, out=place).view(batch, heads, queries, -1)
 
 
-def _softmax(first: int, scores: Float[Tensor, "batch head query key"], sink: Tensor | None) -> Rows:
-    """Rows of a softmax; `scores` are overwritten."""
+def _within(room: Float[Tensor, " elements"], shape: Sequence[int]) -> Tensor:
+    """The first elements of `room`, in that shape."""
+    return room[: math.prod(shape)].view(*shape)
+
+
+def _softmax(
+    first: int,
+    scores: Float[Tensor, "batch head query key"],
+    sink: Tensor | None,
+    room: Float[Tensor, " elements"] | None = None,
+) -> Rows:
+    """Rows of a softmax; `scores` are overwritten, and the exponentials lie in `room` if any is given."""
     largest = scores.amax(-1, keepdim=True)
     sinks = None if sink is None else sink.float().view(1, -1, 1, 1)
     if sinks is not None:
         largest = torch.maximum(largest, sinks)
-    weights = scores.sub_(largest).exp()
-    total = weights.sum(-1, keepdim=True)
-    if sinks is not None:
-        total = total + (sinks - largest).exp()
-    return Rows(first, scores, weights.div_(total), total.squeeze(-1).log())
+    place = None if room is None else _within(room, scores.shape)
+    exponentials = torch.clamp(scores.sub_(largest), min=LEAST, out=place).exp_()
+    nn.functional.threshold_(exponentials, 1.1 * math.exp(LEAST), 0)
+    summed = exponentials.sum(-1)
+    total = summed if sinks is None else summed + (sinks - largest).exp().squeeze(-1)
+    return Rows(first, scores, exponentials, summed, total)
 
 
-def _masked(scores: Float[Tensor, "batch head query key"], mask: Tensor) -> Float[Tensor, "batch head query key"]:
+def _mask(scores: Float[Tensor, "batch head query key"], mask: Tensor) -> None:
+    """Mask in place: True may be seen, or numbers to add (-inf among them)."""
     if mask.dtype == torch.bool:
-        return scores.masked_fill_(~mask, _minimum(scores))
-    return (scores + mask.float()).clamp_(min=_minimum(scores))  # an additive mask may hold -inf
+        scores.masked_fill_(~mask, _minimum(scores))
+    else:
+        scores.add_(mask.float()).clamp_(min=_minimum(scores))
 
 
 def _minimum(scores: Tensor) -> float:

@@ -81,7 +81,7 @@ def test_repeated_sentences_are_read_as_any_text_is():
         contrasts.repeated(model, TOKENS, ids=IDS, halves=HALVES),
         observe(model, TOKENS, ids=IDS, halves=HALVES),
     )
-    np.testing.assert_array_equal(seen["nats_mean"], plain["nats_mean"])
+    np.testing.assert_allclose(seen["nats_mean"], plain["nats_mean"], rtol=1e-6)  # fused attention rounds otherwise
     counts = plain["massive_count"].sel(mean_over="layer", threshold=5.0).sum("layer")
     np.testing.assert_array_equal(seen["massive_count"], counts)
     assert seen["massive_count"].dims == ("text", "tensor", "site")
