@@ -17,10 +17,13 @@ def resuming(model: PreTrainedModel, layer: int, hidden: Float[Tensor, "batch to
     The model's own code still makes masks and rotations, and ends with its norm and its head. Call it without a cache.
     """
     skipped = [block.module for block in blocks_of(model)[:layer]]
+    before = [vars(module).get("forward") for module in skipped]  # accelerate wraps it on a model over several devices
     for module in skipped:
         module.forward = lambda *_args, **_options: hidden
     try:
         yield
     finally:
-        for module in skipped:
+        for module, forward in zip(skipped, before, strict=True):
             del module.forward
+            if forward is not None:
+                module.forward = forward
