@@ -141,7 +141,7 @@ class Measured:
         if (protocol.corpus, protocol.arm) == (self.protocol.corpus, self.protocol.arm):
             for own, shared in ((other.rope, self.rope), (other.dropped, self.dropped), (other.drope, self.drope)):
                 own.__dict__.update({name: shared.__dict__[name] for name in CACHED if name in shared.__dict__})
-        if "write_layers" in self.__dict__ and protocol.arm == self.protocol.arm:
+        if "write_layers" in self.__dict__:  # w is declared on the primary arm
             other.__dict__["write_layers"] = self.write_layers
         return other
 

@@ -56,6 +56,11 @@ class Request:
         """The arm: as asked, or the pair's primary one."""
         return self.arm or self.pair.primary_arm
 
+    @property
+    def other_arms(self) -> tuple[str, ...]:
+        """The arms in which the pair is observed too, to see what the first token does to a verdict."""
+        return tuple(arm for arm in self.pair.other_arms if arm != self.first_tokens)
+
     @cached_property
     def corpora(self) -> dict[str, tuple[Passage, ...]]:
         """The corpora by name: natural passages (the project's or the user's own) and repeated sentences."""
@@ -110,23 +115,33 @@ class Measuring:
         chosen = prepended[self.request.first_tokens]
         return [] if chosen is None else [chosen]
 
-    def tokens(self, column: str, corpus: str, half: str, length: int) -> tuple[torch.Tensor, list[str]]:
-        """Token ids of one half of a corpus, [text, length], and the text ids."""
+    def tokens(
+        self, column: str, corpus: str, half: str, length: int, *, arm: str | None = None
+    ) -> tuple[torch.Tensor, list[str]]:
+        """Token ids of one half of a corpus, [text, length], and the text ids; the run's own arm if none is named."""
         passages = [p for p in self.request.corpora[corpus] if p.half == half]
         tokenizer = self.checkpoint(column).tokenizer
-        arm = self.request.first_tokens
+        arm = arm or self.request.first_tokens
         ids = tokenise(passages, tokenizer, arm=arm, length=length, separator_id=self.separator_id(column))
         return torch.from_numpy(ids).to(self.checkpoint(column).model.device), [passage.id for passage in passages]
 
     def cell(
-        self, column: str, corpus: str, half: str, measurement: str, code: Sequence[ModuleType], **depends: Any
+        self,
+        column: str,
+        corpus: str,
+        half: str,
+        measurement: str,
+        code: Sequence[ModuleType],
+        *,
+        arm: str | None = None,
+        **depends: Any,
     ) -> Cell:
-        """A cell with everything its numbers depend on."""
+        """A cell with everything its numbers depend on, in the run's own arm if none is named."""
         passages = [p for p in self.request.corpora[corpus] if p.half == half]
         return Cell(
             column,
             corpus,
-            self.request.first_tokens,
+            arm or self.request.first_tokens,
             half,
             measurement,
             {

@@ -7,6 +7,7 @@ import xarray as xr
 from transformers import PreTrainedModel
 
 from dropeact.axes import COLUMNS, HALVES, SINK_LENGTH
+from dropeact.corpus import arms
 from dropeact.measurements import (
     attention,
     contrasts,
@@ -22,6 +23,7 @@ from dropeact.measurements import (
 )
 from dropeact.measurements.measuring import Measuring, Task
 
+ARM_TEXTS = 8  # of each half; the store stays small
 BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
 
 
@@ -34,6 +36,8 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
         yield from (longer_losses(measuring, column, half) for half in HALVES)
         yield from (read_outs(measuring, column, half) for half in HALVES)
         yield from (repetition(measuring, column, half) for half in HALVES)
+        for arm in measuring.request.other_arms:
+            yield from (observations_in(arm, measuring, column, half) for half in HALVES)
 
 
 def phenomena(measuring: Measuring, column: str, half: str) -> Task:
@@ -48,6 +52,20 @@ def phenomena(measuring: Measuring, column: str, half: str) -> Task:
         return seen.drop_vars(["nats", "nats_mean"])
 
     return Task(cell, measuring.count("passages", half) * 2, measure)
+
+
+def observations_in(arm: str, measuring: Measuring, column: str, half: str) -> Task:
+    """What the core set observes, on the first texts of one half that begin in another way: for sensitivity only."""
+    code = (*core.OBSERVING, arms)
+    cell = measuring.cell(column, "passages", half, "observations", code, arm=arm, length=core.OBSERVATION_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, core.OBSERVATION_LENGTH, arm=arm)
+        few, names = tokens[:ARM_TEXTS], ids[:ARM_TEXTS]
+        seen = observe.observe(measuring.checkpoint(column).model, few, ids=names, halves=[half] * len(names))
+        return seen.drop_dims(["selected_on", "kv_head", "dim"])  # norms pooled over so few texts decide nothing
+
+    return Task(cell, ARM_TEXTS * 2, measure)
 
 
 def _beyond(model: PreTrainedModel) -> tuple[ModuleType, ...]:

@@ -23,6 +23,7 @@ class Pair:
     drope: str
     title: str = ""
     primary_arm: Arm = "first"
+    other_arms: tuple[Arm, ...] = ()
     separator: str | None = None
     training_length: int | None = None
     published: bool = False
@@ -30,8 +31,9 @@ class Pair:
     limits: tuple[str, ...] = ("One pair of checkpoints: the inference is to texts for these two.",)
 
     def __post_init__(self) -> None:
-        if self.primary_arm not in ARMS:
-            raise InputError(f"expected an arm of {', '.join(ARMS)}; got {self.primary_arm!r}; correct primary_arm")
+        for key, arms in (("primary_arm", [self.primary_arm]), ("other_arms", self.other_arms)):
+            if unknown := [arm for arm in arms if arm not in ARMS]:
+                raise InputError(f"expected an arm of {', '.join(ARMS)}; got {unknown[0]!r}; correct {key}")
 
     def checkpoint(self, column: str) -> str:
         """The identifier behind a column; the dropped column has the RoPE model's weights."""
@@ -39,7 +41,7 @@ class Pair:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able form, kept with the results."""
-        return asdict(self) | {"limits": list(self.limits)}
+        return asdict(self) | {"limits": list(self.limits), "other_arms": list(self.other_arms)}
 
 
 def known() -> dict[str, Pair]:
@@ -74,8 +76,8 @@ def from_dict(values: dict[str, object], where: str = "pair") -> Pair:
         raise InputError(f"expected keys {', '.join(sorted(allowed))} in {where}; got {unknown[0]!r}; remove it")
     if missing := [key for key in ("name", "rope", "drope") if not isinstance(values.get(key), str)]:
         raise InputError(f'expected {missing[0]} = "..." in {where}; got none; name it')
-    limits = values.get("limits", Pair.limits)
-    return Pair(**cast(dict, values | {"limits": tuple(cast(list, limits))}))
+    lists = {key: tuple(cast(list, values.get(key, getattr(Pair, key)))) for key in ("limits", "other_arms")}
+    return Pair(**cast(dict, values | lists))
 
 
 def _read(text: str, where: str) -> Pair:
