@@ -205,6 +205,8 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     # libver: HDF5's newer headers take a third less room in files as small as these
     with _replacing(path) as temporary, h5netcdf.File(temporary, "w", libver="latest") as file:
         dataset.dump_to_store(H5NetCDFStore(file), encoding=encoding)
+    for leftover in path.parent.glob(f"{path.name}.tmp.*"):  # of a process that was killed; one process writes a cell
+        leftover.unlink(missing_ok=True)
 
 
 def read_dataset(path: Path) -> xr.Dataset:

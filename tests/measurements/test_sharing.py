@@ -1,10 +1,5 @@
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import xarray as xr
@@ -14,9 +9,7 @@ from dropeact.measurements import sharing
 from dropeact.measurements.measuring import Task
 from dropeact.measurements.sharing import Share, share
 from dropeact.store import Cell, Store
-from tests.checkpoints import tiny
-
-ROOT = Path(__file__).parents[2]
+from tests.measurements.runs import same, started
 
 
 def task(name, passes, **depends):
@@ -43,29 +36,6 @@ def test_a_cell_that_never_comes_is_one_line_not_a_hang(tmp_path, monkeypatch):
     monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
     with pytest.raises(InputError, match="start the same command again"):
         sharing.wait_for([task("observations", 1)], Store(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    home = tmp_path_factory.mktemp("pair")
-    texts = home / "texts.jsonl"
-    texts.write_text("".join(json.dumps({"text": t}) + "\n" for t in tiny.documents(16, words=700, seed=5)))
-    checkpoints = [tiny.saved(home / name, layers=2, seed=seed) for seed, name in enumerate(("rope", "drope"))]
-    return [f"--rope={checkpoints[0]}", f"--drope={checkpoints[1]}", f"--texts={texts}"]
-
-
-def started(inputs, out, rank, count):
-    environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "dropeact", "measure", *inputs, f"--out={out}"]
-    return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def same(one, other):
-    ours, theirs = Store(one).files(), Store(other).files()
-    assert [file.relative_to(one) for file in ours] == [file.relative_to(other) for file in theirs]
-    for a, b in zip(ours, theirs, strict=True):
-        if "noise" not in a.name:
-            xr.testing.assert_identical(*(xr.load_dataset(f, engine="h5netcdf").drop_attrs() for f in (a, b)))
 
 
 def test_two_processes_store_what_one_does_bit_for_bit_also_after_one_was_killed(inputs, tmp_path):

@@ -1,0 +1,28 @@
+"""Runs of `dropeact measure` in processes of their own, and what two of them stored, compared."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import xarray as xr
+
+from dropeact.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+def started(inputs, out, rank, count):
+    """One process of `count` that share a run, with one thread."""
+    environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "dropeact", "measure", *inputs, f"--out={out}"]
+    return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def same(one, other):
+    """Both folders hold the same numbers, bit for bit; the noise floor apart, which measures just that."""
+    ours, theirs = Store(one).files(), Store(other).files()
+    assert [file.relative_to(one) for file in ours] == [file.relative_to(other) for file in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        if "noise" not in a.name:
+            xr.testing.assert_identical(*(xr.load_dataset(f, engine="h5netcdf").drop_attrs() for f in (a, b)))
