@@ -1,8 +1,13 @@
 """pytest set-up: where options, verdicts and fixtures come from, and whether claims or tests are collected."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+from fixtures.devices import pin_worker
+
+pin_worker(os.environ)  # a session fixture would be too late: torch looks once
 
 pytest_plugins = ["fixtures.options", "fixtures.verdicts", "fixtures.measured", "fixtures.baseline"]
 

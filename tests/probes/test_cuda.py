@@ -1,0 +1,83 @@
+"""The probe on a GPU, in the precisions of large models; each needs a device and says so where there is none."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dropeact.measurements.attention import READINGS, first_key_mass, row_entropy
+from dropeact.measurements.massive_values import norms
+from dropeact.probes import attention
+from dropeact.probes.attention import Attended
+from dropeact.probes.probing import probing
+from tests import tiny_models
+from tests.tiny_models import rows_entropy
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; none is at hand")
+HALVES = (torch.bfloat16, torch.float16)
+WINDOW = 7
+
+
+def drawn(dtype: torch.dtype, gain: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    query = gain * torch.randn(2, 4, 40, 16, generator=generator)
+    key, value = (gain * torch.randn(2, 2, 40, 16, generator=generator) for _ in range(2))
+    return query.to("cuda", dtype), key.to("cuda", dtype), value.to("cuda", dtype)
+
+
+def masks() -> dict[str, tuple[Tensor | None, Tensor]]:
+    """As transformers may hand a mask over, beside what may be seen."""
+    positions = torch.arange(40, device="cuda")
+    causal = positions[:, None] >= positions
+    window = causal & (positions[:, None] - positions < WINDOW)
+    numbers = torch.zeros(40, 40, device="cuda").masked_fill(~window, -math.inf)
+    return {
+        "none": (None, causal),
+        "booleans": (window.expand(2, 1, -1, -1), window),
+        "numbers": (numbers.expand(2, 1, -1, -1), window),
+    }
+
+
+def exact_weights(query: Tensor, key: Tensor, visible: Tensor) -> Tensor:
+    scores = query.double() @ key.double().repeat_interleave(2, 1).mT * query.shape[-1] ** -0.5
+    return scores.masked_fill(~visible, -math.inf).softmax(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+@pytest.mark.parametrize("mask", ["none", "booleans", "numbers"])
+def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
+    query, key, value = drawn(dtype)
+    given, visible = masks()[mask]
+    exact = exact_weights(query, key, visible)
+    attended = Attended(nn.Module(), query, key, value, 16**-0.5)
+    mass, entropy, output = [], [], []
+    for rows, values in attention._blocks(attended, given, {}):
+        mass.append(first_key_mass(rows))
+        entropy.append(row_entropy(rows))
+        output.append(values)
+    assert len(mass) > 1
+    torch.testing.assert_close(torch.cat(mass, 2).double(), exact[..., 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.cat(entropy, 2).double(), rows_entropy(exact), atol=1e-3, rtol=0)
+    expected = exact @ value.double().repeat_interleave(2, 1)
+    torch.testing.assert_close(torch.cat(output, 2).double(), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_norms_beyond_half_precision_are_exact_on_a_gpu(dtype):
+    heads = torch.full((1, 2, 4096, 8), 300.0, device="cuda", dtype=dtype)  # 4096 squares of 300: far above 65504
+    torch.testing.assert_close(norms(heads), torch.full((1, 2, 8), 300.0 * 64, device="cuda"), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_probed_model_on_a_gpu_gives_what_it_gives_on_a_cpu(dtype):
+    model, ids = tiny_models.llama(), tiny_models.tokens(2, 40)
+    found = {}
+    for device, precision in (("cpu", torch.float32), ("cuda", dtype)):
+        model.to(device, precision)
+        with probing(model, READINGS) as seen, torch.no_grad():
+            model(ids.to(device), use_cache=False)
+        found[device] = {name: seen[name].float() for name in ("first_key_mass", "row_entropy")}
+    torch.testing.assert_close(found["cuda"]["first_key_mass"], found["cpu"]["first_key_mass"], atol=0.02, rtol=0)
+    torch.testing.assert_close(found["cuda"]["row_entropy"], found["cpu"]["row_entropy"], atol=0.1, rtol=0)

@@ -1,0 +1,30 @@
+import pytest
+
+from fixtures.devices import pin_worker
+
+
+@pytest.mark.parametrize(
+    ("visible", "worker", "expected"),
+    [
+        ("4,5", "gw0", "4"),
+        ("4,5", "gw3", "5"),
+        ("GPU-a1, GPU-b2", "gw1", "GPU-b2"),
+        (None, "gw1", "1"),
+        (None, "gw2", "0"),
+        ("", "gw0", ""),  # the caller hides every GPU
+        ("4,5", None, "4,5"),
+    ],
+)
+def test_each_worker_sees_one_of_the_callers_devices(visible, worker, expected, tmp_path):
+    for name in ("nvidia0", "nvidia1", "nvidiactl"):
+        (tmp_path / name).touch()
+    environment = {"CUDA_VISIBLE_DEVICES": visible, "PYTEST_XDIST_WORKER": worker}
+    environment = {name: value for name, value in environment.items() if value is not None}
+    pin_worker(environment, tmp_path)
+    assert environment.get("CUDA_VISIBLE_DEVICES") == expected
+
+
+def test_without_a_device_nothing_is_set(tmp_path):
+    environment = {"PYTEST_XDIST_WORKER": "gw0"}
+    pin_worker(environment, tmp_path)
+    assert environment == {"PYTEST_XDIST_WORKER": "gw0"}
