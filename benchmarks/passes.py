@@ -1,0 +1,66 @@
+"""One text through the default RoPE model: the probed pass beside the plain one and beside what others do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from benchmarks.alternatives import capture_and_rebuild, eager_attentions
+from benchmarks.timing import in_turn
+from dropeact.measurements import attention, massive_values, observe
+from dropeact.probes.attention import Rows
+from dropeact.probes.probing import Readings, probing
+
+LENGTHS = (128, 512, 2048, 8192)
+ROUNDS = {128: 15, 512: 9, 2048: 5, 8192: 2}
+EAGER_LIMIT = 2048  # every matrix of every layer at once: 72 GB at 8,192 tokens
+
+
+def _mass(rows: Rows) -> dict[str, Tensor]:
+    return {"first_key_mass": attention.first_key_mass(rows)}
+
+
+NORMS = massive_values.READINGS
+WITHOUT_ENTROPY = NORMS + Readings(rows=(_mass,))
+WITH_ENTROPY = NORMS + attention.READINGS
+CORE = sum((phenomenon.READINGS for phenomenon in observe.PHENOMENA), Readings())
+EVERYTHING = sum((phenomenon.READINGS for phenomenon in observe.EVERYTHING), Readings())
+
+
+@torch.no_grad()
+def plain(model: PreTrainedModel, tokens: Tensor) -> None:
+    """A forward pass with fused attention, without the vocabulary."""
+    model(tokens, use_cache=False, logits_to_keep=1)
+
+
+@torch.no_grad()
+def probed(model: PreTrainedModel, tokens: Tensor, readings: Readings) -> None:
+    """The same pass with readings."""
+    with probing(model, readings):
+        model(tokens, use_cache=False, logits_to_keep=1)
+
+
+def ways(model: PreTrainedModel, tokens: Tensor) -> dict[str, Callable[[], object]]:
+    """The plain pass first."""
+    found: dict[str, Callable[[], object]] = {
+        "plain pass (SDPA)": lambda: plain(model, tokens),
+        "probed: norms, sink mass": lambda: probed(model, tokens, WITHOUT_ENTROPY),
+        "probed: norms, sink mass, row entropy": lambda: probed(model, tokens, WITH_ENTROPY),
+        "probed: core set (stream entropies too)": lambda: probed(model, tokens, CORE),
+        "probed: everything": lambda: probed(model, tokens, EVERYTHING),
+        "capture q, k, v; rebuild attention": lambda: capture_and_rebuild(model, tokens),
+    }
+    if tokens.shape[1] <= EAGER_LIMIT:
+        found["eager, output_attentions"] = lambda: eager_attentions(model, tokens)
+    return found
+
+
+def measured(model: PreTrainedModel, text: Tensor) -> list[dict[str, Any]]:
+    """A row per length and way; `text` has at least as many tokens as the longest."""
+    return [
+        {"length": length} | timed.as_dict()
+        for length in LENGTHS
+        for timed in in_turn(ways(model, text[None, :length]), rounds=ROUNDS[length])
+    ]
