@@ -60,24 +60,47 @@ class Strip:
 
 def strips(measured: Measured, claims: Mapping[str, Claim]) -> dict[str, Strip]:
     """The strip of every claim that depends on a setting with more than one stored value."""
-    for model in (measured.rope, measured.dropped, measured.drope):
-        _ = model.observations  # read once, for every setting
     stored = stored_values(measured)
-    judged = (strip(claim, measured, stored) for claim in claims.values())
+    by_arm = {arm: _read(measured.under(replace(measured.protocol, arm=arm))) for arm in stored["arm"]}
+    judged = (strip(claim, by_arm, stored) for claim in claims.values())
     return {found.claim.id: found for found in judged if found is not None}
 
 
-def strip(claim: Claim, measured: Measured, stored: Mapping[str, Sequence[Any]]) -> Strip | None:
-    """One claim under the product of the settings that its function asks for; the declared ones come first."""
-    asked = settings_of(claim, measured)
-    varied = tuple(name for name, values in stored.items() if name in asked and len(values) > 1)
+def _read(measured: Measured) -> Measured:
+    """The same, with what every setting shares read once."""
+    for model in (measured.rope, measured.dropped, measured.drope):
+        _ = model.observations
+    return measured
+
+
+def strip(claim: Claim, by_arm: Mapping[str, Measured], stored: Mapping[str, Sequence[Any]]) -> Strip | None:
+    """One claim under the product of the settings that its function asks for; the declared ones come first.
+
+    `by_arm` holds the measurements of each arm, the declared one first; another arm is tried along the thresholds
+    alone, and where the claim's own measurements were made in it.
+    """
+    first, *rest = by_arm.values()
+    held = {**stored, "arm": [m.protocol.arm for m in (first, *rest) if m is first or answers(claim, m)]}
+    asked = settings_of(claim, first)
+    varied = tuple(name for name, values in held.items() if name in asked | {"arm"} and len(values) > 1)
     if not varied:
         return None
-    declared = measured.protocol
+    declared = first.protocol
     between = BETWEEN if "massive_threshold" in varied else ()
     curve = (replace(declared, massive_threshold=value) for value in between)
-    others = [p for p in (*protocols(declared, varied, stored), *curve) if p != declared]
-    return Strip(claim, varied, tuple(judged(claim, measured.under(protocol)) for protocol in (declared, *others)))
+    own = protocols(declared, [name for name in varied if name != "arm"], held)
+    elsewhere = protocols(declared, ["arm", *(name for name in varied if name in CURVES)], held)
+    others = [p for p in dict.fromkeys((*own, *curve, *elsewhere)) if p != declared]
+    return Strip(claim, varied, tuple(judged(claim, by_arm[p.arm].under(p)) for p in (declared, *others)))
+
+
+def answers(claim: Claim, measured: Measured) -> bool:
+    """Whether a claim's function has what it needs."""
+    try:
+        claim.function(measured)
+    except Exception:  # what is missing is not varied
+        return False
+    return True
 
 
 def settings_of(claim: Claim, measured: Measured) -> set[str]:
@@ -93,7 +116,7 @@ def settings_of(claim: Claim, measured: Measured) -> set[str]:
 
 
 def protocols(declared: Protocol, varied: Sequence[str], stored: Mapping[str, Sequence[Any]]) -> Iterator[Protocol]:
-    """Every combination of the stored values of what is varied."""
+    """Every combination of the held values of what is varied."""
     for values in product(*(stored[name] for name in varied)):
         yield replace(declared, **dict(zip(varied, values, strict=True)))
 
@@ -116,7 +139,10 @@ def stored_values(measured: Measured) -> dict[str, list[Any]]:
 def arms(store: Store, protocol: Protocol) -> list[str]:
     """The arms that every column was measured in, the protocol's own first."""
     found = [
-        {folder.name.rpartition("-")[2] for folder in (store.root / column).glob(f"{protocol.corpus}-*")}
+        {
+            file.parent.name.rpartition("-")[2]
+            for file in (store.root / column).glob(f"{protocol.corpus}-*/observations-?.nc")
+        }
         for column in COLUMNS
     ]
     return sorted(set.intersection(*found) | {protocol.arm}, key=lambda arm: (arm != protocol.arm, arm))

@@ -1,10 +1,11 @@
 """The strip judges a claim as if another setting had been declared, and leaves the declared verdict alone."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
-from dropeact.axes import Column
+from dropeact.axes import COLUMNS, Column
 from dropeact.measured import natural
 from dropeact.store import Cell, Store
 from dropeact.verdicts import judge, load_claims, robustness
@@ -82,15 +83,26 @@ def test_the_declared_setting_comes_first_and_agrees_with_the_record(folder, str
     assert (declared.verdict, declared.shown.value) == (records[0].verdict, records[0].estimate)
 
 
-def test_another_stored_arm_is_judged_beside_the_primary_one(folder):
-    store, claim = Store(folder), load_claims()["entropy-minimum"]
-    measured = natural(store, PAIR)
-    assert robustness.strip(claim, measured, robustness.stored_values(measured)) is None
-    two = robustness.stored_values(measured) | {"arm": [PAIR.primary_arm, "bos"]}
-    strip = robustness.strip(claim, measured, two)
-    assert strip is not None
-    assert [s.protocol.arm for s in strip.settings] == [PAIR.primary_arm, "bos"]
-    assert [s.verdict for s in strip.settings][1] == "untestable"
+def test_another_stored_arm_is_judged_along_the_thresholds(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "r")
+    store, ids = Store(tmp_path / "r"), ("entropy-minimum", "sink-rate-drope")
+    claims = {id: load_claims()[id] for id in ids}
+    assert set(robustness.of(store, PAIR, PAIR.primary_arm, claims)) == {"sink-rate-drope"}
+    for column in COLUMNS:
+        primary = store.root / column / f"passages-{PAIR.primary_arm}"
+        shutil.copytree(primary, primary.with_name("passages-separator"))
+    found = robustness.of(store, PAIR, PAIR.primary_arm, claims)
+    assert [s.protocol.arm for s in found["entropy-minimum"].settings] == [PAIR.primary_arm, "separator"]
+    elsewhere = [s for s in found["sink-rate-drope"].settings if s.protocol.arm == "separator"]
+    assert {s.protocol.sink_length for s in elsewhere} == {natural(store, PAIR).protocol.sink_length}
+    assert [s.verdict for s in elsewhere] == ["supported"] * 3 + ["contradicted"] * 2
+
+
+def test_an_arm_without_what_a_claim_needs_is_not_varied(folder):
+    measured = natural(Store(folder), PAIR)
+    nowhere = measured.under(replace(measured.protocol, arm="separator"))
+    by_arm = {PAIR.primary_arm: measured, "separator": nowhere}
+    assert robustness.strip(load_claims()["entropy-minimum"], by_arm, robustness.stored_values(measured)) is None
 
 
 def test_a_view_under_another_protocol_reads_nothing_again(folder):
