@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks.calibration import EFFECTS, POPULATION, RUNS, SIZES, Row, failures, limit
+from benchmarks.planted_items import ASKED, PROMPTS, TIMES
 from benchmarks.shapes import ASSERTED
 
 RARE = 0.10
@@ -84,7 +85,9 @@ def page(
         f"A population of {POPULATION:,} texts is planted for both models; one variable of one model is turned until "
         "the claim's own function, asked of the whole population, lies on the bound of its region. Samples then go "
         "through the engine. Percent wrongly supported and wrongly contradicted, at "
-        f"n = {' / '.join(map(str, SIZES))}.",
+        f"n = {' / '.join(map(str, SIZES))}. Records of facts and prompts: worlds of {TIMES} times the suite's "
+        f"{ASKED - PROMPTS} facts and {PROMPTS} prompts, whose rates of right answers are turned; a sample is as large "
+        "as the suite.",
         "",
         *_claims([row for row in rows if row.section == "claim"], reached),
         "",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -35,10 +35,15 @@ PRESETS: tuple[dict[str, Any], ...] = (
     {},
     {"drope": {"query_count": 0.5, "key_count": 0.5, "surge": 6.0, "peak": 0.5, "entropy": 0.4, "massive": 0.5}},
     {"drope": {"query_count": 2.0, "key_count": 2.0, "surge": 0.2, "peak": 2.0, "entropy": -0.4, "massive": 2.5}},
+    {
+        "rope": {"write_late": 3.0, "first-layer": 7.0},
+        "drope": {"write_at_w": 3.0, "first-mlp": 0.02, "mlp-layer": 1.0, "first-layer": 5.0, "length": 120.0},
+    },
 )
 SCALES = (0.02, 0.2, 0.5, 0.9, 1.1, 2.0, 5.0, 50.0)
 SHIFTS = (-5.0, -0.5, -0.1, -0.02, 0.02, 0.1, 0.5, 5.0)
 TURNS = 50
+LABELLED = {"tensor", "condition", "layer", "depth", "pair", "token_class"}
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,18 @@ class Knob:
     def turned(self, dataset: xr.Dataset, amount: float) -> xr.Dataset:
         """The dataset with the variable moved."""
         values = dataset[self.variable].copy()
-        place = dict(self.at)
+        place = {dim: texts_of(dataset, label) if dim == "text" else label for dim, label in self.at}
         values.loc[place] = values.loc[place] * amount if self.scales else values.loc[place] + amount
         return dataset.assign({self.variable: values})
 
     def __str__(self) -> str:
         where = ", ".join(f"{dim}={label}" for dim, label in self.at)
         return f"{self.column} {self.variable}{f'[{where}]' if where else ''} {'scaled' if self.scales else 'shifted'}"
+
+
+def texts_of(dataset: xr.Dataset, register: str) -> list[str]:
+    """The texts of one register."""
+    return [name for name in dataset["text"].values.tolist() if str(name).startswith(register)]
 
 
 @dataclass
@@ -121,6 +131,14 @@ def planted(column: str, corpus: str, measurement: str, texts: int, moved: tuple
     return joined(parts)
 
 
+class Sampled(Protocol):
+    """A population under the names of the store that samples can be drawn from."""
+
+    def sampled(self, n: int, run: int) -> Store:
+        """One sample of n texts."""
+        ...
+
+
 @dataclass(frozen=True)
 class Entry:
     """One record of a claim: the function and the region that decide it, and the protocol it sees."""
@@ -136,16 +154,16 @@ class Entry:
         """The name of the record."""
         return f"{self.claim.id}[{self.kind}]"
 
-    def measured(self, world: World) -> Measured:
+    def measured(self, world: Store) -> Measured:
         """The world as this record sees it."""
         studied = self.kind == "magnitude" and self.claim.replication_protocol == "replication"
         return (replication if studied else natural)(world, self.pair)
 
-    def judged(self, world: World) -> Evaluated:
+    def judged(self, world: Store) -> Evaluated:
         """The record through the engine."""
         return evaluate(self.claim, self.kind, self.function, self.region, self.measured(world), SETS)
 
-    def outcome(self, world: World) -> Outcome:
+    def outcome(self, world: Store) -> Outcome:
         """What the claim's own function says of all texts of a world."""
         return self.function(self.measured(world))
 
@@ -160,7 +178,7 @@ def entries(claims: Mapping[str, Claim]) -> Iterator[Entry]:
 
 def depth(outcome: Outcome, region: Region) -> float:
     """How far inside its region the statement lies, by its worst part; 0 on the bound, negative outside."""
-    if isinstance(outcome, Argmax):
+    if isinstance(outcome, Argmax):  # of several, the leads of all
         return min(estimate.value for estimate in outcome.rivals.values())
     if isinstance(outcome, Conjunction):
         return min(_inside(part.estimate, part.region or region) for part in outcome.parts)
@@ -187,10 +205,14 @@ def knobs(world: World) -> Iterator[Knob]:
             yield Knob(column, name, variable, (), scales)
     for column, name, variable in variables:
         values = datasets[column, name][variable]
-        for dim in sorted({"tensor", "condition", "layer", "depth"} & set(map(str, values.dims)), reverse=True):
+        for dim in sorted(LABELLED & set(map(str, values.dims)), reverse=True):
             for label in values[dim].values.tolist():
                 for scales in (True, False):
                     yield Knob(column, name, variable, ((dim, label),), scales)
+    for column, name, variable in variables:
+        if (column, name, variable) == ("rope", "disruption", "nats"):
+            for scales in (True, False):
+                yield Knob(column, name, variable, (("condition", "massive"), ("text", "technical")), scales)
 
 
 def on_bound(entry: Entry, *, texts: int, search: int = 128) -> tuple[World, str] | None:
@@ -242,6 +264,6 @@ def _bracket(entry: Entry, world: World, knob: Knob, start: float) -> tuple[floa
     return None
 
 
-def p_of(entry: Entry, world: World, n: int, runs: int) -> list[PValues]:
+def p_of(entry: Entry, world: Sampled, n: int, runs: int) -> list[PValues]:
     """The evidence of `runs` samples of n texts; a sample that cannot be judged counts as undecided."""
     return [entry.judged(world.sampled(n, run)).p for run in range(runs)]
