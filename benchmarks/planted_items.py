@@ -1,9 +1,9 @@
 """Claims of facts and prompts -> populations of right and wrong answers whose truth lies on a claim's bound.
 
-A world is ten times the suite's own facts and prompts, for both models. Whether an item is answered under a condition is
-one uniform number below a rate; seven in ten keep their number under every condition, so that conditions are paired. A
-rate is turned until the claim's own function, asked of the whole world, meets the bound; a sample has as many items of
-every task as the suite has, half of them from each half.
+A world is ten times the suite's own facts and prompts, for both models. An item is right under a condition where a
+uniform number lies below a rate; seven in ten keep their number under every condition, so that conditions are paired.
+A rate is turned until the claim's own function, asked of the whole world, meets the bound; a sample has as many items
+of every task as the suite has, half of them from each half.
 """
 
 from collections.abc import Iterator, Mapping

@@ -16,6 +16,7 @@ from dropeact.verdicts import claim
 
 FOUND = "share of prompts"
 CHANCE = 0.25  # one number and three near misses
+SHORT = "Asked at 256 and 512 tokens, far within the training length; longer prompts are the set `long`."
 HALF = "at most half of what is found within the training length"
 
 
@@ -51,7 +52,7 @@ def agreed(measured: Measured, model: Model) -> xr.DataArray:
     return undisturbed(measured, model)["candidate_yes"].sel(form="plain", drop=True)
 
 
-@claim("retrieval-rope-within", region=most(), set="behaviour")
+@claim("retrieval-rope-within", region=most(), set="behaviour", note=SHORT)
 def retrieval_rope_within(measured: Measured) -> Estimate:
     """RoPE retrieves most hidden numbers within its training length.
 
@@ -104,7 +105,7 @@ def gelberg_extends_context(measured: Measured) -> Conjunction:
     "retrieval-truncation-dominates",
     region=at_least(0.5, "most: more than half of the wrong answers", scale="ratio", null=0.0),
     set="behaviour",
-    note="The published 45 % also count numbers with a digit too many.",
+    note=f"The published 45 % also count numbers with a digit too many. {SHORT}",
 )
 def retrieval_truncation_dominates(measured: Measured) -> Conjunction:
     """Most of DroPE's wrong answers are numbers one digit too short or too long, and few are near misses.
@@ -126,6 +127,7 @@ def retrieval_truncation_dominates(measured: Measured) -> Conjunction:
     "retrieval-prompt-sensitivity",
     region=at_least(MORE_RATE, "helps: 0.05 more of the prompts answered"),
     set="behaviour",
+    note=SHORT,
 )
 def retrieval_prompt_sensitivity(measured: Measured) -> Conjunction:
     """Announcing the question in the prompt helps DroPE and makes no difference to RoPE.
@@ -145,6 +147,7 @@ def retrieval_prompt_sensitivity(measured: Measured) -> Conjunction:
     "retrieval-ranking",
     region=at_least(CHANCE + MORE_RATE, "above chance by 0.05", scale="rate", null=CHANCE),
     set="behaviour",
+    note=SHORT,
 )
 def retrieval_ranking(measured: Measured) -> Conjunction:
     """By p(Yes), RoPE ranks the exact number above its near misses within the training length; DroPE is at chance.
@@ -162,7 +165,7 @@ def retrieval_ranking(measured: Measured) -> Conjunction:
     return Conjunction((Part("RoPE", first["RoPE"]), Part("DroPE", first["DroPE"], chance)))
 
 
-@claim("retrieval-verification", region=equivalent_share(), set="behaviour")
+@claim("retrieval-verification", region=equivalent_share(), set="behaviour", note=SHORT)
 def retrieval_verification(measured: Measured) -> Conjunction:
     """Neither model tells the exact number from a near miss by its p(Yes): the difference is within 0.05.
 

@@ -43,9 +43,9 @@ class Conjunction:
         return PValues(max(p.support for p in values), min(1.0, len(values) * min(p.contradict for p in values)))
 
     def weakest(self, region: Region) -> Part:
-        """The part with the least support."""
+        """The part with the least support; of several without any, the one with the most evidence against it."""
         values = self.part_values(region)
-        return self.parts[max(range(len(values)), key=lambda i: (values[i].support, -values[i].contradict))]
+        return self.parts[max(range(len(values)), key=lambda i: (min(values[i].support, 0.5), -values[i].contradict))]
 
 
 def both(estimates: Mapping[str, Estimate]) -> Conjunction:

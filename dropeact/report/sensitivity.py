@@ -85,7 +85,8 @@ def paint(axes: Axes, strip: Strip, name: str) -> None:
             look = {"marker": SHAPES[setting.verdict], "color": colour, "markerfacecolor": face, "ms": 5}
             axes.plot([x], [setting.shown.value], linestyle="", **look)
     axes.axvline(PUBLISHED[name], color="black", lw=0.6)
-    shade(axes, strip.claim.region)
+    declared = strip.settings[0].shown
+    shade(axes, strip.claim.region if declared is None else declared.region)
     axes.set_title(strip.claim.id, fontsize=7.5)
     axes.set_xlabel(SYMBOLS[name], labelpad=1)
     axes.tick_params(labelsize=7)

@@ -22,6 +22,7 @@ from dropeact.verdicts.registry import Claim, Function, Kind, load_claims
 from dropeact.verdicts.rule import Outcome, decide, holm, is_exact, shown, why_contradicted, why_inconclusive
 
 OUTSIDE_FAMILY = ("not applicable",)
+ITEMS = {"behaviour": "facts and prompts", "long": "long prompts"}  # what the sets that are not about texts consist of
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def evaluate(
     """Run one claim function; whatever it raises becomes a reason, never a pass."""
     nothing = PValues(1.0, 1.0)
     protocol = str(measured.protocol)
+    if claim.set in ITEMS:
+        protocol = f"{ITEMS[claim.set]}, {measured.protocol.arm} arm"
 
     def failed(verdict: str, reason: str) -> Evaluated:
         return Evaluated(claim, kind, region, protocol, None, nothing, reason, verdict)
@@ -145,7 +148,7 @@ def record(item: Evaluated, adjusted: float, family: int) -> Record:
         level=LEVEL,
         unit="",
         n=0,
-        region={"scale": item.region.scale, "low": finite(item.region.low), "high": finite(item.region.high)},
+        region=_as_dict(item.region),
         published=_published(item.claim.id).get("figures"),
         reason=item.failure,
         p_support=1.0,
@@ -164,7 +167,9 @@ def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, 
     reason = {
         "supported": lambda: "",
         "contradicted": lambda: why_contradicted(outcome, item.region),
-        "inconclusive": lambda: str(item.noise or why_inconclusive(outcome, item.region, max(family, 1))),
+        "inconclusive": lambda: str(
+            item.noise or why_inconclusive(outcome, item.region, max(family, 1), sample=_sample(item.claim))
+        ),
     }[verdict]()
     seen = shown(outcome, item.region)
     flips, skew = _diagnostics(outcome, item.region)
@@ -176,6 +181,7 @@ def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, 
         high=finite(seen.high),
         unit=seen.unit,
         n=seen.n,
+        region=_as_dict(seen.region),
         reason=reason,
         p_support=item.p.support,
         p_contradict=item.p.contradict,
@@ -185,6 +191,14 @@ def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, 
         sign_flip=flips,
         skewness=skew,
     )
+
+
+def _as_dict(region: Region) -> dict[str, Any]:
+    return {"scale": region.scale, "low": finite(region.low), "high": finite(region.high)}
+
+
+def _sample(claim: Claim) -> str:
+    return "items" if claim.set in ITEMS else "texts"
 
 
 def _diagnostics(outcome: Outcome, region: Region) -> tuple[float | None, float | None]:

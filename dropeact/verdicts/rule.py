@@ -42,7 +42,7 @@ def decide(p: PValues, adjusted: float) -> Verdict:
 
 @dataclass(frozen=True)
 class Shown:
-    """The numbers that stand beside a verdict."""
+    """The numbers that stand beside a verdict, and the region that they are compared with."""
 
     value: float
     low: float
@@ -51,6 +51,7 @@ class Shown:
     unit: str
     label: str
     exact: bool
+    region: Region
 
 
 def shown(outcome: Outcome, region: Region) -> Shown:
@@ -58,11 +59,12 @@ def shown(outcome: Outcome, region: Region) -> Shown:
     label, estimate = "", outcome
     if isinstance(outcome, Conjunction):
         part = outcome.weakest(region)
-        label, estimate = part.label, part.estimate
+        label, estimate, region = part.label, part.estimate, part.region or region
     elif isinstance(outcome, Argmax):
         label, estimate = outcome.found, outcome.closest
     assert isinstance(estimate, Estimate)
-    return Shown(estimate.value, estimate.low, estimate.high, estimate.n, estimate.unit, label, is_exact(outcome))
+    ends = (estimate.value, estimate.low, estimate.high)
+    return Shown(*ends, estimate.n, estimate.unit, label, is_exact(outcome), region)
 
 
 def is_exact(outcome: Outcome) -> bool:
@@ -79,7 +81,7 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
     if isinstance(outcome, Argmax):
         return outcome.found
     if isinstance(outcome, Conjunction):
-        worst = min(outcome.parts, key=lambda part: part.estimate.p_values(part.region or region).contradict)
+        worst = outcome.weakest(region)
         return f"{worst.label}: {why_contradicted(worst.estimate, worst.region or region)}"
     if region.is_margin:
         return "outside the margin"
@@ -91,8 +93,8 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
     return "opposite" if low > region.null else "too small"
 
 
-def why_inconclusive(outcome: Outcome, region: Region, family: int) -> str:
-    """Say how many texts would decide, and the smallest effect that these could show."""
+def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: str = "texts") -> str:
+    """Say how many texts (or items) would decide, and the smallest effect that these could show."""
     estimate = outcome
     if isinstance(outcome, Conjunction):
         part = outcome.weakest(region)
@@ -101,12 +103,12 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int) -> str:
         estimate, region = outcome.closest, Region("difference", 0.0, inf, "the winner leads")
     assert isinstance(estimate, Estimate)
     if estimate.texts < 2 or estimate.is_exact:
-        return "on the bound exactly; no number of texts would decide"
+        return f"on the bound exactly; no number of {sample} would decide"
     needed = deciding_texts(_effect(estimate, region), family)
     decides = (
-        "no number of texts would decide"
+        f"no number of {sample} would decide"
         if needed is None
-        else f"about {max(needed, estimate.texts)} texts would decide"
+        else f"about {max(needed, estimate.texts)} {sample} would decide"
     )
     effect = smallest_effect(estimate.texts, family)
     return f"{decides}; these {estimate.texts} could show {effect:.2f} sd in a family of {family}"

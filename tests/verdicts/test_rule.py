@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dropeact.estimators import Argmax, Estimate, PValues
+from dropeact.estimators import Argmax, Conjunction, Estimate, Part, PValues
 from dropeact.estimators.regions import at_least, at_most, within
-from dropeact.verdicts.rule import decide, holm, is_exact, why_contradicted, why_inconclusive
+from dropeact.verdicts.rule import decide, holm, is_exact, shown, why_contradicted, why_inconclusive
 
 
 def sample(center, spread=0.1, n=16):
@@ -63,3 +63,25 @@ def test_an_argmax_is_exact_only_where_nothing_in_it_varies():
     constant = sample(-1.0, 0.0)
     assert is_exact(Argmax({0: constant}, {0: constant}, "largest at layer 0"))
     assert not is_exact(Argmax({0: constant}, {0: constant, 1: sample(0.1)}, "largest at layer 0"))
+
+
+def test_what_is_shown_of_a_compound_statement_stands_beside_its_own_region():
+    more, same = at_least(0.5, "more"), within(-0.1, 0.1, "same")
+    strong, weak = Part("strong", sample(5.0)), Part("weak", sample(0.02), same)
+    seen = shown(Conjunction((strong, weak)), more)
+    assert (seen.label, seen.region) == ("weak", same)
+
+
+def test_of_a_contradicted_statement_the_part_with_most_against_it_is_shown():
+    more = at_least(0.5, "more")
+    parts = tuple(Part(f"at {center}", sample(center)) for center in (0.4, -3.0, 0.3, 5.0))
+    assert shown(Conjunction(parts), more).label == "at -3.0"
+    assert why_contradicted(Conjunction(parts), more) == "at -3.0: opposite"
+
+
+def test_items_are_not_called_texts():
+    undecided = sample(0.51, spread=0.4)
+    assert "texts" in why_inconclusive(undecided, at_least(0.5, "r"), 1)
+    said = why_inconclusive(undecided, at_least(0.5, "r"), 1, sample="items")
+    assert "items would decide" in said
+    assert "texts" not in said
