@@ -12,6 +12,7 @@ from dropeact import bundled
 from dropeact.audit import Finding
 from dropeact.report import effects, sensitivity, words
 from dropeact.report.contrasts import contrasts
+from dropeact.report.controls import controls
 from dropeact.report.figures import Figure
 from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.tables import perplexities
@@ -73,6 +74,7 @@ def findings(
             strips={id: sensitivity.line(strip) for id, strip in strips.items()},
             curves=curves,
             contrasts=contrasts(store, run),
+            controls=controls(store, run),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
             losses=perplexities(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],

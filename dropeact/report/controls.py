@@ -1,0 +1,47 @@
+"""Stored losses -> what zeroing the massive channels costs beside its controls, and how many channels each takes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dropeact import pairs
+from dropeact.axes import COLUMNS
+from dropeact.measured import MissingMeasurement, Model, natural
+from dropeact.report.figures import mean_and_half_width
+from dropeact.report.words import NAMES
+from dropeact.store import Store
+
+ROWS = {
+    "massive": "massive: the largest",
+    "next-largest": "the next largest",
+    "random": "random others (mean of the draws)",
+    "smallest": "the smallest",
+    "norm-matched": "random others with as much squared norm",
+}
+
+
+class Cost(NamedTuple):
+    """Mean loss increase of one model in nats per token with its half-width, and how many channels were zeroed."""
+
+    model: str
+    increase: float
+    half_width: float
+    channels: float
+
+
+def controls(store: Store, run: Mapping[str, Any]) -> dict[str, list[Cost]]:
+    """The costs of each model by what was zeroed; what was not measured is left out."""
+    measured = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
+    models = [getattr(measured, column) for column in COLUMNS]
+    rows = {title: [c for model in models if (c := cost(model, name)) is not None] for name, title in ROWS.items()}
+    return {title: costs for title, costs in rows.items() if len(costs) == len(models)}
+
+
+def cost(model: Model, condition: str) -> Cost | None:
+    """One condition of one model; None where it was not measured."""
+    try:
+        increase = model.nats(condition) - model.nats("baseline")
+        dose = model.disruption["norm_matched_count" if condition == "norm-matched" else "dose"]
+    except (MissingMeasurement, KeyError):
+        return None
+    value, half_width = mean_and_half_width(increase)
+    return Cost(NAMES[model.name], float(value), float(half_width), float(dose.sum(["layer", "tensor"]).mean()))
