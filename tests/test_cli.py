@@ -10,7 +10,9 @@ import typer
 from typer.testing import CliRunner
 
 from dropeact import published
-from dropeact.cli import app, claim_ids, pair_names
+from dropeact.cli import app
+from dropeact.cli.judging import claim_ids
+from dropeact.cli.options import pair_names
 from tests.synthetic_results import results
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)

@@ -1,6 +1,5 @@
 import html
 import re
-import time
 
 import numpy as np
 import pytest
@@ -139,15 +138,11 @@ def test_ticks_are_round_numbers_against_hand_count():
 @needs_browser
 @pytest.mark.parametrize("width", [360, 1440])
 def test_the_page_is_ready_and_silent_and_fits(chromium, page, width, tmp_path):
-    start = time.perf_counter()
     chromium.open(page, width=width)
-    seconds = time.perf_counter() - start
     assert chromium.run("return document.documentElement.dataset.ready") == "yes"
     assert chromium.run("return document.documentElement.scrollWidth") <= width
     assert chromium.console() == []
     chromium.picture(tmp_path / f"{width}.png")
-    if seconds > 2:
-        pytest.skip(f"ready after {seconds:.1f} s: this machine is too busy to time it")
 
 
 @needs_browser

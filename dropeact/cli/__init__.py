@@ -1,0 +1,35 @@
+"""The command `dropeact`: each subcommand imports what it needs, so that `--help` and `audit` start at once."""
+
+import sys
+
+import typer
+
+from dropeact.axes import InputError
+from dropeact.cli import judging, listing, making, measuring
+
+app = typer.Typer(
+    help="Test-driven claims about what happens inside a language model when its positional embeddings are dropped.",
+    epilog="Examples: dropeact report results/smollm2-135m --open; dropeact explain sink-rate-rope; "
+    "dropeact verify --pair=smollm2-135m",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+for command in (measuring.measure, measuring.harness):
+    app.command()(command)
+app.command(context_settings=PASSED_ON)(judging.verify)
+for command in (judging.report, judging.explain, listing.claims, listing.pairs, judging.accept, judging.diff):
+    app.command()(command)
+for command in (judging.audit, making.convert, making.recalibrate, measuring.trajectory):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command; unusable input is one line and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"dropeact: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,131 @@
+"""Commands that read stored results: verdicts, reports, comparisons, the audit. No model is loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropeact.axes import InputError
+from dropeact.cli.options import emit
+
+
+def claim_ids(incomplete: str) -> list[str]:
+    """The catalogued claims that begin so, for the shell."""
+    from dropeact import published
+
+    return [id for id in published.claims() if id.startswith(incomplete)]
+
+
+def verify(context: typer.Context) -> None:
+    """Judge claims: builds and runs the pytest line for you; every option of `pytest -m claims` is passed on.
+
+    Example: dropeact verify --pair=smollm2-135m --fresh --out=runs/mine
+    """
+    from dropeact import bundled
+
+    home = bundled.folder("claims").parent
+    line = [sys.executable, "-m", "pytest", f"--rootdir={home}", "-c", str(home / "pyproject.toml"), "-m", "claims"]
+    line += ["-p", "no:cacheprovider", str(home / "claims"), *context.args]
+    print(" ".join(["pytest", *line[3:]]))
+    raise typer.Exit(subprocess.call(line))
+
+
+def report(
+    directories: Annotated[list[Path], typer.Argument(help="A folder of stored results; several give one table.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write (default: FINDINGS.md).")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="One self-contained HTML file.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="The HTML file, opened in the browser.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Print a Markdown summary for CI.")] = False,
+    badge: Annotated[bool, typer.Option("--badge", help="Print the JSON of a shields.io endpoint.")] = False,
+) -> None:
+    """Write FINDINGS.md and figures from stored results; loads no model. Several folders: claims x pairs.
+
+    Examples: dropeact report results/smollm2-135m; dropeact report results/smollm2-135m --open;
+    dropeact report results/smollm2-135m runs/mine
+    """
+    if len(directories) > 1 and (html or show or summary or badge):
+        raise InputError(f"expected one folder with --html, --open, --summary or --badge; got {len(directories)}")
+    if len(directories) > 1:
+        from dropeact.report.side_by_side import table
+
+        emit(table(directories), output)
+    elif summary or badge:
+        from dropeact.report.summary import badge as badge_json
+        from dropeact.report.summary import summary as summary_markdown
+
+        emit((summary_markdown if summary else badge_json)(directories[0]), output)
+    elif html or show:
+        from dropeact.report.html import write_html
+
+        page = write_html(directories[0], output=output)
+        print(page)
+        if show:
+            typer.launch(page.resolve().as_uri())
+    else:
+        from dropeact.report import write
+
+        print(write(directories[0], output=output))
+
+
+def explain(
+    claim: Annotated[str, typer.Argument(help="The id of a claim.", autocompletion=claim_ids)],
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Stored results (default: the accepted ones).")
+    ] = None,
+) -> None:
+    """Show a claim's statement, formula, region, per-text table, published value and the command that measures it.
+
+    Example: dropeact explain massive-query-reduction
+    """
+    from dropeact.report.explain import explained
+
+    print("\n".join(explained(claim, results)))
+
+
+def accept(directory: Annotated[Path, typer.Argument(help="A measured run.")]) -> None:
+    """Make a run the accepted results of its pair: copies the store, locks its verdicts, says what changed.
+
+    Example: dropeact accept runs/mine
+    """
+    from dropeact.report.accept import accept as make_accepted
+
+    print("\n".join(make_accepted(directory)))
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(help="The baseline: a folder of results.")],
+    new: Annotated[Path, typer.Argument(help="The run to compare with it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Every record as JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--md", help="What moved as Markdown.")] = False,
+) -> None:
+    """Say what moved between two runs; status 0 nothing regressed, 1 regressed, 2 not comparable.
+
+    Example: dropeact diff results/smollm2-135m runs/mine
+    """
+    from dropeact.report.diff import rendered
+    from dropeact.verdicts.regression import compare
+
+    comparison = compare(old, new)
+    print(rendered(comparison, "json" if as_json else "md" if as_markdown else "text"), end="")
+    raise typer.Exit(comparison.status)
+
+
+def audit(
+    checks: Annotated[Path | None, typer.Argument(help="TOML of checks (default: the study's).")] = None,
+    evidence: Annotated[Path | None, typer.Argument(help="JSON of raw figures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--md", help="Findings as Markdown.")] = False,
+    expect: Annotated[Path | None, typer.Option("--expect", help="TOML of differences that are known.")] = None,
+) -> None:
+    """Compare printed numbers with the raw figures behind them; status 1 where they differ.
+
+    Examples: dropeact audit; dropeact audit --md
+    """
+    from dropeact.audit import command
+
+    style = "json" if as_json else "md" if as_markdown else "text"
+    raise typer.Exit(command(checks, evidence, style=style, expect=expect))

@@ -1,0 +1,100 @@
+"""Commands that run models: measure a pair, ask it tasks, follow a recalibration."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropeact.cli.options import (
+    ArmOption,
+    DeviceOption,
+    DropeOption,
+    DtypeOption,
+    LengthsOption,
+    OnlyOption,
+    PairOption,
+    RopeOption,
+    TextsOption,
+    chosen,
+)
+
+
+def measure(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results; the same command resumes there.")],
+    pair: PairOption = None,
+    rope: RopeOption = None,
+    drope: DropeOption = None,
+    texts: TextsOption = None,
+    arm: ArmOption = None,
+    only: OnlyOption = "core",
+    lengths: LengthsOption = "",
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say tokens, minutes, memory and downloads only.")] = False,
+) -> None:
+    """Measure a pair into a folder.
+
+    Examples: dropeact measure --pair=smollm2-135m --out=runs/mine;
+    dropeact measure --pair=llama2-7b --only=long --lengths=4096,8192 --out=runs/7b
+    """
+    from dropeact.measurements import plan
+
+    asked = (texts, only, device, dtype, plan.token_counts(lengths, "--lengths"))
+    request = plan.Request(chosen(pair, rope, drope, arm), arm or "", *asked)
+    if dry_run:
+        from dropeact.measurements import costs
+
+        print("\n".join(costs.dry_run(request, out)))
+        return
+    plan.measure_pair(request, out)
+    print(f"measured: {out}; judge with `dropeact report {out}`")
+
+
+def harness(
+    tasks: Annotated[
+        str, typer.Option("--tasks", help="Tasks of lm-evaluation-harness: niah_single_1,ruler_qa_squad.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results; the same command resumes there.")],
+    pair: PairOption = None,
+    rope: RopeOption = None,
+    drope: DropeOption = None,
+    lengths: Annotated[str, typer.Option("--lengths", help="RULER's lengths: 4096,8192.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", help="So many items of a task.")] = None,
+    folder: Annotated[str | None, typer.Option("--include-path", help="A folder of task files of your own.")] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Ask a pair tasks of lm-evaluation-harness (`pip install lm-eval`); scores per item go into the store.
+
+    Example: dropeact harness --pair=llama2-7b --tasks=niah_single_1 --lengths=4096,8192 --out=runs/7b
+    """
+    from dropeact.measurements import harness as bridge
+    from dropeact.measurements.plan import Request, token_counts
+
+    request = Request(chosen(pair, rope, drope, None), device=device, dtype=dtype)
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    bridge.measure_tasks(request, bridge.Asked(names, limit, token_counts(lengths, "--lengths"), folder), out)
+    print(f'measured: {out}; read with `dropeact.open("{out}")`')
+
+
+def trajectory(
+    runs: Annotated[
+        list[Path], typer.Argument(help="A recalibration that kept snapshots; several, where one went on.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of results that the trajectory belongs to.")],
+    pair: PairOption = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Keep the earlier stages of the trajectory stored there.")
+    ] = False,
+) -> None:
+    """Measure a recalibration's snapshots: the headline quantities against tokens.
+
+    Examples: dropeact trajectory mine --out=runs/mine; dropeact trajectory more --extend --out=runs/mine
+    """
+    from dropeact.measurements.trajectory import FILE
+    from dropeact.measurements.trajectory import trajectory as measure_stages
+    from dropeact.store import read_dataset, write_dataset
+
+    earlier = read_dataset(out / FILE) if extend else None
+    write_dataset(out / FILE, measure_stages(runs, chosen(pair, None, None, None), earlier=earlier))
+    print(out / FILE)
