@@ -1,7 +1,7 @@
 """Times and memory of the suite on this machine; `python -m benchmarks.performance` writes docs/performance.md.
 
-Parts: passes, observation, disruption, commands, processes, long, gpu; `--only=passes,commands` measures some and keeps
-the stored rows of the others. All of them take about forty minutes of two idle cores. Nothing else may run meanwhile.
+Parts: passes, profile, observation, disruption, commands, processes, long, gpu; `--only=passes,commands` measures
+some and keeps the stored rows of the others. All of them take about forty minutes of two idle cores. Nothing else may run meanwhile.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import commands, gpu, long_texts, passes, sets
+from benchmarks import commands, gpu, long_texts, passes, profiles, sets
 from benchmarks.performance_page import page
 from dropeact import corpus, pairs
 from dropeact.checkpoints import load as checkpoints
@@ -84,6 +84,7 @@ def _with_model(measure: Callable[[Any, torch.Tensor], list], texts: Callable) -
 
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "passes": _with_model(passes.measured, _long_text),
+    "profile": _with_model(profiles.measured, _long_text),
     "observation": _with_model(sets.observation, lambda checkpoint: _texts(checkpoint, 512)),
     "disruption": _with_model(sets.disrupted, lambda checkpoint: _texts(checkpoint, 512)),
     "commands": commands.measured,

@@ -33,6 +33,7 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
         "",
         *_targets(stored),
         *_part(stored, "passes", "One text through the RoPE model", _pass_rows),
+        *_part(stored, "profile", "Where the time goes at 8,192 tokens, the first four layers", _profile_rows),
         *_part(stored, "observation", "Observations of four texts, 512 tokens", _way_rows),
         *_part(stored, "disruption", "Massive and ten random draws zeroed, two texts of 256 tokens", _way_rows),
         *_part(stored, "commands", "Commands, each in a new process", _command_rows),
@@ -73,6 +74,13 @@ def _pass_rows(rows: Sequence[Row]) -> list[str]:
     return head + [
         f"| {r['length']:,} | {r['way']} | {r['seconds']:.3f} | {r['ratio']:.2f} | {_range(r)} | {_peak(r)} |"
         for r in rows
+    ]
+
+
+def _profile_rows(rows: Sequence[Row]) -> list[str]:
+    head = ["| | operation | calls | seconds | share |", "|---|---|---:|---:|---:|"]
+    return head + [
+        f"| {r['way']} | `{r['operation']}` | {r['calls']:,} | {r['seconds']:.2f} | {r['share']:.0%} |" for r in rows
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from benchmarks import alternatives, gpu, long_texts, passes, sets
+from benchmarks import alternatives, gpu, long_texts, passes, profiles, sets
 from benchmarks.performance_page import page
 from benchmarks.timing import in_turn, peak_memory
 from dropeact.measurements import disruption
@@ -76,6 +76,16 @@ def test_long_texts_give_finite_curves(monkeypatch):
     assert [row["length"] for row in rows] == [32, 32, 64, 64]
 
 
+def test_a_profile_names_the_operations_that_take_longest(monkeypatch):
+    monkeypatch.setattr(profiles, "LENGTH", 32)
+    monkeypatch.setattr(profiles, "LAYERS", 1)
+    rows = profiles.measured(tiny_models.llama(), tiny_models.tokens(1, 32)[0])
+    fused = [row for row in rows if "scaled_dot_product" in row["operation"]]
+    assert {row["way"] for row in rows} >= {"plain pass (SDPA)"}
+    assert all(row["way"] == "plain pass (SDPA)" for row in fused)
+    assert sum(row["share"] for row in rows if row["way"] == "plain pass (SDPA)") <= 1.001
+
+
 def test_the_shape_of_a_gpu_run_against_hand_count(monkeypatch):
     monkeypatch.setattr(gpu, "ROUNDS", 1)
     rows = gpu.on("cpu", TINY, texts=2, lengths=(16,))
@@ -88,5 +98,5 @@ def test_the_shape_of_a_gpu_run_against_hand_count(monkeypatch):
 
 def test_a_part_that_was_not_measured_says_so():
     text = page({})
-    assert text.count("Not measured.") == 7
+    assert text.count("Not measured.") == 8
     assert text.count("| not measured |") == 8

@@ -13,17 +13,12 @@ from dropeact.checkpoints.drope import ATTENTION_TYPES, unrotated
 from dropeact.checkpoints.source import SUPPORTED
 from dropeact.measurements.attention import READINGS
 from dropeact.measurements.observe import EVERYTHING, observe
-from dropeact.probes import attention
 from dropeact.probes.architectures import KNOWN, architecture_of, blocks_of, head_dim
 from dropeact.probes.probing import Readings, probing
 from tests import tiny_models
 from tests.tiny_models import eager_attention, rows_entropy
 
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "SMALLEST_BLOCK", 1)
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", {"cpu": 2 * 4 * 40 * 12})
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @pytest.fixture(params=tiny_models.ARCHITECTURES)

@@ -13,12 +13,7 @@ from dropeact.probes.probing import Readings, probing
 from tests import tiny_models
 from tests.tiny_models import eager_attention, implementation, rows_entropy
 
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several blocks of queries, the last one shorter."""
-    monkeypatch.setattr(attention, "SMALLEST_BLOCK", 1)
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", {"cpu": 2 * 4 * 40 * 12})
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @pytest.fixture(params=tiny_models.KINDS)

@@ -1,0 +1,12 @@
+"""What tests of the probes share."""
+
+import pytest
+
+from dropeact.probes import attention
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several blocks of queries, the last one shorter."""
+    monkeypatch.setattr(attention, "SMALLEST_BLOCK", 1)
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", {"cpu": 2 * 4 * 40 * 12})
