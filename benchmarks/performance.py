@@ -1,7 +1,7 @@
 """Times and memory of the suite on this machine; `python -m benchmarks.performance` writes docs/performance.md.
 
 Parts: passes, profile, observation, disruption, commands, processes, long, gpu; `--only=passes,commands` measures
-some and keeps the stored rows of the others. All of them take about forty minutes of two idle cores. Nothing else may run meanwhile.
+some and keeps the stored rows of the others. All of them take about half an hour of two idle cores.
 """
 
 import argparse
