@@ -9,7 +9,7 @@ from scipy import stats
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.verdicts.records import Record
 
-FALLS_SHORT = "too small"  # the reason of an effect that goes the way of the statement, only not as far
+FALLS_SHORT = "effect too small"  # the reason of an effect that goes the way of the statement, only not as far
 
 
 class Distance(NamedTuple):

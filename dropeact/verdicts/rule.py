@@ -87,10 +87,10 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
         return "outside the margin"
     low, high = (outcome.value, outcome.value) if outcome.is_exact else outcome.interval
     if region.low > -inf:
-        return "opposite" if high < region.null < region.low else "too small"
+        return "opposite" if high < region.null < region.low else "effect too small"
     if region.null <= region.high:
         return "too large"
-    return "opposite" if low > region.null else "too small"
+    return "opposite" if low > region.null else "effect too small"
 
 
 def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: str = "texts") -> str:

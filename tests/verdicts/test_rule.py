@@ -35,13 +35,13 @@ def test_the_smaller_side_names_the_verdict():
     ("center", "region", "reason"),
     [
         (-1.0, at_least(0.5, "r"), "opposite"),
-        (0.2, at_least(0.5, "r"), "too small"),
+        (0.2, at_least(0.5, "r"), "effect too small"),
         (1.0, at_most(-0.5, "r"), "opposite"),
-        (-0.2, at_most(-0.5, "r"), "too small"),
+        (-0.2, at_most(-0.5, "r"), "effect too small"),
         (1.0, within(-0.1, 0.1, "r"), "outside the margin"),
         (1.3, at_most(1.0, "not above the bound", scale="ratio"), "too large"),
         (0.4, at_most(0.1, "at most a tenth", scale="rate"), "too large"),
-        (0.8, at_least(1.0, "above the bound", scale="ratio"), "too small"),
+        (0.8, at_least(1.0, "above the bound", scale="ratio"), "effect too small"),
     ],
 )
 def test_a_contradiction_says_how(center, region, reason):
