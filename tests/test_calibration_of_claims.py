@@ -9,6 +9,7 @@ import xarray as xr
 
 from benchmarks.calibration import broken, claims, failures, simulated, wrong_families
 from benchmarks.planted_claims import OWN, SETS, Knob, World, depth, entries, on_bound
+from benchmarks.planted_items import FACTS, PROMPTS, Items, on_bound_items, on_items
 from benchmarks.shapes import distributions, scenarios
 from dropeact.estimators import mean
 from dropeact.estimators.regions import at_least
@@ -114,6 +115,26 @@ def test_a_claim_that_counts_seeds_as_texts_fails_on_its_bound():
     claim = Claim("seeds", seeds, at_least(3.0, "r"), "direction", "own", "all", "core", "own", "")
     rows, _ = claims(list(entries({"seeds": claim})), (16,), 60, 200)
     assert failures(rows)
+
+
+def test_a_sample_of_items_is_as_large_as_the_suite_and_paired():
+    world = Items(run=3)
+    knowledge, retrieval = (world.load("rope", "passages", "first", name) for name in ("knowledge", "retrieval"))
+    assert {task: int((knowledge["task"].values == task).sum()) for task in FACTS} == FACTS
+    assert retrieval.sizes["text"] == PROMPTS
+    assert knowledge["text"].equals(world.load("drope", "passages", "first", "knowledge")["text"])
+    right = knowledge["correct"].sel(condition=["baseline", "massive"]).values
+    assert np.corrcoef(right.T)[0, 1] > 0.3
+
+
+def test_items_on_a_bound_are_rarely_decided_and_beyond_it_are():
+    entry = next(entry for entry in entries(load_claims()) if entry.claim.id == "retrieval-rope-within")
+    found = on_bound_items(entry)
+    assert found is not None
+    rows, _ = claims([entry], (16,), 60, 200)
+    assert failures(rows) == []
+    above = found[0].turned("rope", "passkey", 0.75).turned("rope", "cued", 0.75)
+    assert {judged(on_items(entry), above.sampled(0, run)) for run in range(5)} == {"supported"}
 
 
 def comparisons():

@@ -69,7 +69,9 @@ def test_distance_without_spread_is_infinite_and_without_bounds_none(records):
 def test_a_denied_effect_goes_before_one_that_falls_short(records):
     near = replace(placed(records[0], ("difference", 5.0, None), 4.0, 3.9, 4.1), id="near")
     far = replace(placed(records[0], ("difference", 5.0, None), 2.0, 1.9, 2.1), id="far")
-    short = replace(placed(records[0], ("difference", 5.0, None), 1.0, 0.9, 1.1), id="short", reason="query: effect too small")
+    short = replace(
+        placed(records[0], ("difference", 5.0, None), 1.0, 0.9, 1.1), id="short", reason="query: effect too small"
+    )
     held = replace(far, verdict="supported")
     assert [record.id for record in disagreements([short, near, held, far])] == ["far", "near", "short"]
     assert falls_short(short)
