@@ -14,8 +14,8 @@ from dropeact.probes.attention import Rows
 from dropeact.probes.probing import Readings, probing
 
 LENGTHS = (128, 512, 2048, 8192)
-ROUNDS = {128: 15, 512: 9, 2048: 5, 8192: 2}
-EAGER_LIMIT = 2048  # every matrix of every layer at once: 72 GB at 8,192 tokens
+ROUNDS = {128: 15, 512: 7, 2048: 2, 8192: 1}
+LIMIT = 2048  # beyond it whole matrices take minutes, and eager attention 72 GB
 
 
 def _mass(rows: Rows) -> dict[str, Tensor]:
@@ -49,11 +49,13 @@ def ways(model: PreTrainedModel, tokens: Tensor) -> dict[str, Callable[[], objec
         "probed: norms, sink mass": lambda: probed(model, tokens, WITHOUT_ENTROPY),
         "probed: norms, sink mass, row entropy": lambda: probed(model, tokens, WITH_ENTROPY),
         "probed: core set (stream entropies too)": lambda: probed(model, tokens, CORE),
-        "probed: everything": lambda: probed(model, tokens, EVERYTHING),
-        "capture q, k, v; rebuild attention": lambda: capture_and_rebuild(model, tokens),
     }
-    if tokens.shape[1] <= EAGER_LIMIT:
-        found["eager, output_attentions"] = lambda: eager_attentions(model, tokens)
+    if tokens.shape[1] <= LIMIT:
+        found |= {
+            "probed: everything": lambda: probed(model, tokens, EVERYTHING),
+            "capture q, k, v; rebuild attention": lambda: capture_and_rebuild(model, tokens),
+            "eager, output_attentions": lambda: eager_attentions(model, tokens),
+        }
     return found
 
 
