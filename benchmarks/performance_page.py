@@ -4,6 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
+WHY = (
+    "Where a target is missed:",
+    "",
+    "- *The probed pass:* the profile below shows that the two matrix products of the blocks take somewhat longer than "
+    "the whole fused kernel; what comes on top are passes over each block of scores in cache (largest, clamp, "
+    "exponential, threshold, sum), which a fused kernel does while the numbers are in registers.",
+    "- *Observations:* both ways solve for the spectrum of the stream at every depth, with and without the first "
+    "token, in float64. That takes most of the time of either; compare the core set with the line above it at 512 "
+    "tokens. The eigenvalues of a Gram matrix cost less than the singular values of the tokens.",
+    "- *Judging and rendering:* a folder holds about two hundred NetCDF files; under a profiler, opening them took two "
+    "fifths of the judging.",
+    "",
+)
 MASS, ENTROPY = "probed: norms, sink mass", "probed: norms, sink mass, row entropy"
 TWO = "two processes, one thread each"
 TARGETS = (
@@ -32,6 +45,7 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
         "during one pass, weights included.",
         "",
         *_targets(stored),
+        *WHY,
         *_part(stored, "passes", "One text through the RoPE model", _pass_rows),
         *_part(stored, "profile", "Where the time goes at 8,192 tokens, the first four layers", _profile_rows),
         *_part(stored, "observation", "Observations of four texts, 512 tokens", _way_rows),
