@@ -29,20 +29,6 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="cuda, cuda:0
 DtypeOption = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
 
 
-PairOption = Annotated[
-    str | None,
-    typer.Option("--pair", help="A known pair (see `dropeact pairs`) or a TOML file.", autocompletion=pair_names),
-]
-RopeOption = Annotated[str | None, typer.Option("--rope", help="RoPE checkpoint: hub id, local folder, GGUF file.")]
-DropeOption = Annotated[str | None, typer.Option("--drope", help="DroPE checkpoint: hub id, local folder, GGUF file.")]
-TextsOption = Annotated[str | None, typer.Option("--texts", help="Your own corpus: JSONL or text.")]
-ArmOption = Annotated[str | None, typer.Option("--arm", help="first, bos or separator.")]
-OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, ablation, long, or all.")]
-LengthsOption = Annotated[str, typer.Option("--lengths", help="Tokens of the texts of the set long: 4096,8192.")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cuda, cuda:0, mps, cpu, or auto: spread over all.")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
-
-
 def chosen(pair: str | None, rope: str | None, drope: str | None, arm: str | None):
     """The pair that the options name."""
     from dropeact import pairs as known
