@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks.passes import plain
+from benchmarks.passes import cut, plain
 from benchmarks.timing import in_turn
 from dropeact.measurements import attention, local_attention
 from dropeact.probes.probing import probing
@@ -18,8 +18,7 @@ LAYERS = 4
 @torch.no_grad()
 def measured(model: PreTrainedModel, text: Tensor) -> list[dict[str, Any]]:
     """A row per length and way, through the first layers only; the model is cut short and stays so."""
-    model.base_model.layers = nn.ModuleList(list(model.base_model.layers[:LAYERS]))
-    model.config.num_hidden_layers = LAYERS
+    cut(model, LAYERS)
     rows = []
     for length in LENGTHS:
         tokens = text[None, :length]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from benchmarks.alternatives import capture_and_rebuild, eager_attentions
@@ -27,6 +27,14 @@ WITHOUT_ENTROPY = NORMS + Readings(rows=(_mass,))
 WITH_ENTROPY = NORMS + attention.READINGS
 CORE = sum((phenomenon.READINGS for phenomenon in observe.PHENOMENA), Readings())
 EVERYTHING = sum((phenomenon.READINGS for phenomenon in observe.EVERYTHING), Readings())
+
+
+def cut(model: PreTrainedModel, layers: int) -> None:
+    """Leave a model its first layers only; it stays so."""
+    blocks = model.get_submodule("model.layers")
+    assert isinstance(blocks, nn.ModuleList)
+    model.base_model.layers = nn.ModuleList(list(blocks)[:layers])
+    model.config.num_hidden_layers = layers
 
 
 @torch.no_grad()

@@ -4,19 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
-from benchmarks.passes import WITH_ENTROPY, plain, probed
+from benchmarks.passes import WITH_ENTROPY, cut, plain, probed
 
 LENGTH, LAYERS, SHOWN = 8192, 4, 8
 
 
 def measured(model: PreTrainedModel, text: Tensor) -> list[dict[str, Any]]:
     """The operations that take longest, through the first layers only; the model is cut short and stays so."""
-    model.base_model.layers = nn.ModuleList(list(model.base_model.layers[:LAYERS]))
-    model.config.num_hidden_layers = LAYERS
+    cut(model, LAYERS)
     tokens = text[None, :LENGTH]
     ways = {
         "plain pass (SDPA)": lambda: plain(model, tokens),

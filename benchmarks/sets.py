@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.alternatives import capture_and_rebuild, seed_by_seed
+from benchmarks.passes import CORE
 from benchmarks.timing import in_turn
 from dropeact.measurements import disruption, massive_values, observe
 from dropeact.probes.probing import probing
@@ -45,9 +46,7 @@ def check_same_numbers(model: PreTrainedModel, text: Tensor) -> None:
     RuntimeError
         When one differs by more than a thousandth.
     """
-    phenomena = observe.PHENOMENA
-    readings = sum((p.READINGS for p in phenomena[1:]), phenomena[0].READINGS)
-    with probing(model, readings) as seen:
+    with probing(model, CORE) as seen:
         model(text, use_cache=False, logits_to_keep=1)
     other = capture_and_rebuild(model, text, streams=True)
     for name in ("first_key_mass", "row_entropy", "first_norm", "entropy", "entropy_without_first"):

@@ -133,7 +133,7 @@ class Measuring:
         measurement: str,
         code: Sequence[ModuleType],
         *,
-        arm: str | None = None,
+        arm: Any = None,
         **depends: Any,
     ) -> Cell:
         """A cell with everything its numbers depend on, in the run's own arm if none is named."""

@@ -75,7 +75,7 @@ def test_a_probed_model_on_a_gpu_gives_what_it_gives_on_a_cpu(dtype):
     model, ids = tiny_models.llama(), tiny_models.tokens(2, 40)
     found = {}
     for device, precision in (("cpu", torch.float32), ("cuda", dtype)):
-        model.to(device, precision)
+        model.to(torch.device(device), precision)  # pyright: ignore
         with probing(model, READINGS) as seen, torch.no_grad():
             model(ids.to(device), use_cache=False)
         found[device] = {name: seen[name].float() for name in ("first_key_mass", "row_entropy")}
