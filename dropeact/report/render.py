@@ -73,6 +73,7 @@ def findings(
             overview=overview,
             strips={id: sensitivity.line(strip) for id, strip in strips.items()},
             curves=curves,
+            turned=turned(measured, strips),
             contrasts=contrasts(store, run),
             controls=controls(store, run),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
@@ -80,6 +81,13 @@ def findings(
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
         )
     )
+
+
+def turned(records: Sequence[Record], strips: Mapping[str, Strip]) -> list[tuple[Record, str]]:
+    """The records whose verdict another stored first-token arm would turn into the opposite one, and which arm."""
+    own = [r for r in records if r.kind != "magnitude" and r.id in strips]
+    found = [(r, sensitivity.turning_arms(strips[r.id])) for r in own if strips[r.id].settings[0].verdict == r.verdict]
+    return [(record, text) for record, text in found if text]
 
 
 def relative(path: Path, target: Path) -> str:

@@ -50,6 +50,14 @@ def line(strip: Strip) -> str:
     return f"{_values(next(iter(groups.values())), curve)}{' · '.join(shown)}"
 
 
+def turning_arms(strip: Strip) -> str:
+    """The arms in which a claim, everything else as declared, would have the opposite verdict, in words."""
+    declared = strip.settings[0]
+    opposite = {"supported": "contradicted", "contradicted": "supported"}.get(declared.verdict)
+    turning = [setting for setting in strip.along("arm") if setting.verdict == opposite]
+    return ", ".join(f"{s.verdict} in the {s.protocol.arm} arm" for s in turning)
+
+
 def sensitivity_figure(found: Mapping[str, Strip], folder: Path, *, replace: bool = True) -> Figure | None:
     """Draw every claim that uses a threshold; None where none does."""
     drawn = [(strip, name) for strip in found.values() for name in robustness.CURVES if name in strip.varied]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from dropeact.report import sensitivity
 from dropeact.report.render import environment
 from dropeact.store import Store
@@ -37,3 +39,16 @@ def test_lines_figure_and_section_of_planted_strips(tmp_path):
 def test_claims_without_a_threshold_have_no_figure(tmp_path):
     assert sensitivity.sensitivity_figure({}, tmp_path) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_an_arm_that_turns_a_verdict_is_named(tmp_path):
+    strip = found(tmp_path / "run")["sink-rate-rope"]
+    declared = strip.settings[0]
+    assert declared.verdict == "supported"
+    elsewhere = [
+        replace(declared, protocol=replace(declared.protocol, arm=arm), verdict=verdict)
+        for arm, verdict in (("bos", "contradicted"), ("separator", "inconclusive"))
+    ]
+    assert sensitivity.turning_arms(strip) == ""
+    both = replace(strip, varied=(*strip.varied, "arm"), settings=(*strip.settings, *elsewhere))
+    assert sensitivity.turning_arms(both) == "contradicted in the bos arm"
