@@ -11,10 +11,8 @@ WHY = (
     "the whole fused kernel; what comes on top are passes over each block of scores in cache (largest, clamp, "
     "exponential, threshold, sum), which a fused kernel does while the numbers are in registers.",
     "- *Observations:* both ways solve for the spectrum of the stream at every depth, with and without the first "
-    "token, in float64. That takes most of the time of either; compare the core set with the line above it at 512 "
-    "tokens. The eigenvalues of a Gram matrix cost less than the singular values of the tokens.",
-    "- *Judging and rendering:* a folder holds about two hundred NetCDF files; under a profiler, opening them took two "
-    "fifths of the judging.",
+    "token, in float64: about half of our time, as the core set beside the line above it shows at 512 tokens.",
+    "- *Judging and rendering:* a folder holds about two hundred NetCDF files, and opening them takes a large part.",
     "",
 )
 MASS, ENTROPY = "probed: norms, sink mass", "probed: norms, sink mass, row entropy"
