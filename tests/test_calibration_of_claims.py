@@ -198,3 +198,16 @@ def test_an_unplanted_measurement_is_left_out_not_passed():
     assert on_bound(next(entries({"absent": claim})), texts=32) is None
     missing = evaluate(claim, "direction", absent, claim.region, natural(World(32), OWN), SETS)
     assert missing.verdict == "untestable"
+
+
+def test_identical_answers_support_no_difference_between_the_models():
+    class Same(Items):
+        def load(self, column, corpus, arm, measurement):
+            return super().load("rope", corpus, arm, measurement)
+
+    ids = ("knowledge-drope-robust", "passkey-drope-unaffected")
+    robust, unaffected = (next(e for e in entries(load_claims()) if e.claim.id == id) for id in ids)
+    rates = {"rope": {"reviews:massive": 0.6, "passkey:massive": 0.2}}
+    verdicts = {judged(on_items(robust), Same(rates, run)) for run in range(8)}
+    assert "supported" not in verdicts
+    assert judged(on_items(unaffected), Same(rates, 0)) == "contradicted"  # the records are evaluated, not skipped

@@ -200,3 +200,13 @@ def test_an_empty_folder_has_no_results(tmp_path):
 
 def test_joining_one_half_returns_it(tmp_path):
     xr.testing.assert_identical(joined([data()]), data())
+
+
+def test_what_a_killed_process_left_of_a_cell_goes_with_its_next_writing(tmp_path):
+    store = Store(tmp_path)
+    path = store.save(cell(), data(), {})
+    leftover, other = path.with_name(f"{path.name}.tmp.999999"), path.with_name("other-A.nc.tmp.999999")
+    leftover.write_bytes(b"half a file")
+    other.write_bytes(b"another process is writing this")
+    store.save(cell(), data(value=2.0), {})
+    assert sorted(file.name for file in path.parent.iterdir()) == sorted([path.name, other.name])

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,11 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from dropeact.axes import InputError
 from dropeact.measurements import observe as module
+from dropeact.measurements import phenomena
+from dropeact.measurements.measuring import Measuring, Request
 from dropeact.measurements.observe import observe
+from dropeact.pairs import Pair
+from dropeact.store import Store
 from tests import tiny_models
 
 DIMS = {
@@ -75,3 +81,36 @@ def test_architecture_without_attention_is_refused_by_name() -> None:
     model = MambaForCausalLM(MambaConfig(vocab_size=97, hidden_size=16, num_hidden_layers=1, state_size=4))
     with pytest.raises(InputError, match="got mamba"):
         observe(model, tiny_models.tokens(1, 8), ids=["a"], halves=["A"])
+
+
+def test_a_cell_of_another_arm_is_read_from_texts_that_begin_so(monkeypatch, tmp_path):
+    """The prepended token comes first, the rest moves on by one, and only the first texts of the half are read."""
+    read = []
+
+    def observed(model, tokens, *, ids, halves, **_options):
+        read.append((tokens, ids, halves))
+        return xr.Dataset({"query_norm": (("selected_on", "kv_head", "dim"), np.zeros((1, 1, 1))), "nats": 1.0})
+
+    checkpoint = SimpleNamespace(model=SimpleNamespace(device="cpu"), tokenizer=_Characters())
+    pair = Pair(name="p", rope="r", drope="d", other_arms=("bos",))
+    measuring = Measuring(Request(pair), Store(tmp_path))
+    monkeypatch.setattr(Measuring, "checkpoint", lambda *_: checkpoint)
+    monkeypatch.setattr(Measuring, "identities", {"rope": {"architecture": "llama"}})
+    monkeypatch.setattr(phenomena.observe, "observe", observed)
+    assert measuring.request.other_arms == ("bos",)
+    task = phenomena.observations_in("bos", measuring, "rope", "B")
+    assert set(task.measure().data_vars) == {"nats"}  # norms pooled over so few texts are not kept
+    (tokens, ids, halves), (plain, names) = read[0], measuring.tokens("rope", "passages", "B", 512)
+    assert task.cell.arm == "bos"
+    assert (list(ids), set(halves)) == (names[:8], {"B"})
+    assert tokens[:, 0].tolist() == [90] * 8
+    assert torch.equal(tokens[:, 1:], plain[:8, :-1])
+
+
+class _Characters:
+    """A tokenizer that gives every character a number below 89."""
+
+    bos_token_id, eos_token_id = 90, 91
+
+    def __call__(self, text, **_options):
+        return {"input_ids": [ord(character) % 89 for character in text]}

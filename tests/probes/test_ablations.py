@@ -234,3 +234,15 @@ def test_a_pass_that_begins_in_the_middle_against_the_whole_pass(kind: str, laye
         torch.testing.assert_close(model(ids, use_cache=False).logits, expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(model(ids, use_cache=False).logits, model(ids, use_cache=False).logits)
     assert "forward" not in vars(blocks_of(model)[0].module)
+
+
+def test_a_wrapped_forward_is_there_again_after_a_pass_that_began_in_the_middle() -> None:
+    model, ids = MODELS["llama"](), tiny_models.tokens()
+    block = blocks_of(model)[0].module
+    plain = block.forward
+    block.forward = wrapped = lambda *args, **options: plain(*args, **options)  # as accelerate's hooks do
+    with probing(model, Readings(stream=(lambda hidden: {"hidden": hidden},))) as seen:
+        model(ids, use_cache=False)
+    with resuming(model, 1, seen["hidden"][1]):
+        assert block.forward is not wrapped
+    assert block.forward is wrapped

@@ -278,3 +278,12 @@ def test_implementation_may_be_any_before(model) -> None:
         with probing(model, READINGS):
             assert model.config._attn_implementation == attention.NAME
         assert model.config._attn_implementation == "eager"
+
+
+def test_weights_of_masked_and_of_far_smaller_scores_are_exactly_0_and_nan_stays() -> None:
+    lowest = torch.finfo(torch.float32).min
+    rows = attention._softmax(0, torch.tensor([[[[5.0, 4.0, lowest, 5.0 - 88.0, 5.0 - 86.0]]]]), None)
+    weights = rows.weights.flatten().tolist()
+    assert weights[2:4] == [0.0, 0.0]
+    assert weights[4] == pytest.approx(math.exp(-86.0) / (1 + math.exp(-1.0)), rel=1e-4)
+    assert attention._softmax(0, torch.tensor([[[[1.0, math.nan]]]]), None).weights.isnan().any()
