@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 from benchmarks.alternatives import capture_and_rebuild, eager_attentions
 from benchmarks.timing import in_turn
 from dropeact.measurements import attention, massive_values, observe
-from dropeact.probes.attention import Rows
 from dropeact.probes.probing import Readings, probing
 
 LENGTHS = (128, 512, 2048, 8192)
@@ -18,12 +17,8 @@ ROUNDS = {128: 15, 512: 7, 2048: 2, 8192: 1}
 LIMIT = 2048  # beyond it whole matrices take minutes, and eager attention 72 GB
 
 
-def _mass(rows: Rows) -> dict[str, Tensor]:
-    return {"first_key_mass": attention.first_key_mass(rows)}
-
-
 NORMS = massive_values.READINGS
-WITHOUT_ENTROPY = NORMS + Readings(rows=(_mass,))
+WITHOUT_ENTROPY = NORMS + attention.SINKS
 WITH_ENTROPY = NORMS + attention.READINGS
 CORE = sum((phenomenon.READINGS for phenomenon in observe.PHENOMENA), Readings())
 EVERYTHING = sum((phenomenon.READINGS for phenomenon in observe.EVERYTHING), Readings())

@@ -13,11 +13,6 @@ from dropeact.probes.probing import Readings, Seen
 CONVENTIONS = ("without_first_query", "with_first_query")
 
 
-def first_key_mass(rows: Rows) -> Float[Tensor, "batch head query"]:
-    """Weight that each query gives to key 0."""
-    return rows.exponentials[..., 0] / rows.total
-
-
 def row_entropy(rows: Rows) -> Float[Tensor, "batch head query"]:
     """Entropy of each query's weights, in nats.
 
@@ -28,11 +23,17 @@ def row_entropy(rows: Rows) -> Float[Tensor, "batch head query"]:
 
 
 def read_rows(rows: Rows) -> dict[str, Tensor]:
-    """Both readings of one block of rows."""
-    return {"first_key_mass": first_key_mass(rows), "row_entropy": row_entropy(rows)}
+    """Entropies of one block of rows."""
+    return {"row_entropy": row_entropy(rows)}
 
 
-READINGS = Readings(rows=(read_rows,))
+def read_first_key(weight: Float[Tensor, "batch head query"]) -> dict[str, Tensor]:
+    """Weight that each query gives to key 0."""
+    return {"first_key_mass": weight}
+
+
+SINKS = Readings(first_key=(read_first_key,))
+READINGS = SINKS + Readings(rows=(read_rows,))
 
 
 def sink_scores(

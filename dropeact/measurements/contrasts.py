@@ -36,7 +36,7 @@ def contrasts(
     and queries t >= 1, in nats. `padding_entropy` (text, depth, padding): entropy of the representations over the
     text's rows, and over its rows and those of the padding up to 256 tokens, which no token of the text attends to.
     """
-    used = Readings(attended=(_scaling,), rows=(attention.read_rows,), projected=(_projected,), stream=(_entropy,))
+    used = attention.READINGS + Readings(attended=(_scaling,), projected=(_projected,), stream=(_entropy,))
     with probing(model, used) as seen:
         model(tokens, use_cache=False, logits_to_keep=1)
     with probing(model, Readings(stream=(_entropy,))) as padded:

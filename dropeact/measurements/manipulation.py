@@ -8,13 +8,11 @@ import xarray as xr
 from transformers import PreTrainedModel
 
 from dropeact.axes import SINK_THRESHOLD
-from dropeact.measurements.attention import first_key_mass
+from dropeact.measurements import attention
 from dropeact.probes.interventions import Intervention, intervening
 from dropeact.probes.probing import Readings, probing
 
-READINGS = Readings(
-    rows=(lambda rows: {"mass": first_key_mass(rows)},), stream=(lambda hidden: {"norm": hidden.float().norm(dim=-1)},)
-)
+READINGS = attention.SINKS + Readings(stream=(lambda hidden: {"norm": hidden.float().norm(dim=-1)},))
 
 
 def manipulation(
@@ -37,7 +35,7 @@ def manipulation(
                 model(torch.tensor([list(ids)], device=model.device), use_cache=False, logits_to_keep=1)
                 norms = seen["norm"][layer + 1, 0]
                 ratios[row, column] = norms[0] / norms[1:].quantile(0.5)
-                scores = seen["mass"][layer + 1 :, 0, :, 1:].mean(-1)
+                scores = seen["first_key_mass"][layer + 1 :, 0, :, 1:].mean(-1)
                 rates[row, column] = (scores >= SINK_THRESHOLD).float().mean() if scores.numel() else 0.0
     return xr.Dataset(
         {"first_ratio": ("condition", ratios.mean(1)), "sink_rate": ("condition", rates.mean(1))},

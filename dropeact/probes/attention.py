@@ -1,8 +1,9 @@
 """Queries, keys and values exactly as attention uses them -> its output, and rows of attention while they exist.
 
 Scores, softmax and every reading are computed once, in float32, a block of queries at a time: O(block x keys) memory,
-on a CPU about as fast as a fused kernel. No score is clamped. Reading and editing happen inside the registered
-attention function, so that they see what enters q k^T in every architecture: after QK-norm, rotation and the cache.
+on a CPU about as fast as a fused kernel. No score is clamped. Who asks for the weight on the first key alone gets it
+from the fused kernel's own normaliser. Reading and editing happen inside the registered attention function, so that
+they see what enters q k^T in every architecture: after QK-norm, rotation and the cache.
 """
 
 import math
@@ -25,6 +26,7 @@ NAME = "dropeact_rows"
 BLOCK_ELEMENTS = {"cpu": 2**18}
 BLOCK_ELEMENTS_ELSEWHERE = 2**26
 SMALLEST_BLOCK = 16
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 LEAST = -87.0  # below it exp leaves the normal float32 numbers and takes 50 times as long; weights there are 0
 
 
@@ -55,6 +57,11 @@ class Rows:
     summed: Float[Tensor, "batch head query"]
     total: Float[Tensor, "batch head query"]
 
+    @property
+    def first_key(self) -> Float[Tensor, "batch head query"]:
+        """Weight that each query gives to key 0."""
+        return self.exponentials[..., 0] / self.total
+
     @cached_property
     def weights(self) -> Float[Tensor, "batch head query key"]:
         """The softmax: exponentials / total. A pass over the block that readings of a few keys do without."""
@@ -68,15 +75,19 @@ class Rows:
 
 @runtime_checkable
 class Observer(Protocol):
-    """Who listens to attention: rows are computed only for one that wants them."""
+    """Who listens to attention: rows, and weights on the first key, are computed only for one that wants them."""
 
     wants_rows: bool
+    wants_first_key: bool
 
     def attended(self, attended: Attended) -> None:
         """Read one layer's queries, keys and values."""
 
     def rows(self, module: nn.Module, rows: Rows) -> None:
         """Read a block of rows of one layer."""
+
+    def first_key(self, module: nn.Module, first: int, weight: Float[Tensor, "batch head query"]) -> None:
+        """Read the weights that the queries `first`, `first + 1`, ... of one layer give to key 0."""
 
     def outputs(self, attended: Attended, output: Float[Tensor, "batch head query value_dim"]) -> None:
         """Read what the heads of one layer give, before the output projection."""
@@ -126,17 +137,15 @@ def attend(
     if observer is not None:
         observer.attended(attended)
     simple = options.get("softcap") is None and options.get("s_aux") is None
-    if simple and (observer is None or not observer.wants_rows):
+    if simple and (observer is None or not (observer.wants_rows or observer.wants_first_key)):
         edited = (attended.query, attended.key, attended.value)
         fused, _ = sdpa_attention_forward(module, *edited, attention_mask, scaling=scale, **options)
-        if observer is not None:
-            observer.outputs(attended, fused.transpose(1, 2))
-        return fused, None
-    output = torch.empty(*query.shape[:-1], value.shape[-1], dtype=torch.float32, device=query.device)
-    for rows, values in _blocks(attended, attention_mask, options):
-        if observer is not None:
-            observer.rows(module, rows)
-        output[:, :, rows.first : rows.first + values.shape[2]] = values
+        output = fused.transpose(1, 2)
+    elif simple and observer is not None and not observer.wants_rows and _is_plain(attended, attention_mask, options):
+        output, weight = with_first_key(attended)
+        observer.first_key(module, 0, weight)
+    else:
+        output = _read_in_blocks(attended, attention_mask, options, observer)
     if observer is not None:
         observer.outputs(attended, output)
     return output.to(query.dtype).transpose(1, 2).contiguous(), None
@@ -144,6 +153,46 @@ def attend(
 
 AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def with_first_key(
+    attended: Attended,
+) -> tuple[Float[Tensor, "batch head query value_dim"], Float[Tensor, "batch head query"]]:
+    """Causal attention by the CPU's fused kernel, and the weight on key 0 from the normaliser that it returns.
+
+    a_i0 = exp(-ln sum_{j <= i} exp(scaling q_i . (k_j - k_0)))
+
+    Taking k_0 from every key shifts all scores of a query alike: the sum then holds a 1, so that no weight rounds to
+    more than 1 however large the scores are.
+    """
+    groups = attended.query.shape[1] // attended.key.shape[1]
+    shifted = attended.key - attended.key[:, :, :1]
+    key, value = (heads.repeat_interleave(groups, 1) for heads in (shifted, attended.value))
+    output, normaliser = FUSED(attended.query, key, value, 0.0, True, scale=attended.scaling)
+    return output, (-normaliser).exp()
+
+
+def _is_plain(attended: Attended, mask: Tensor | None, options: dict) -> bool:
+    """Whether the fused kernel serves: whole texts in float32 on a CPU, each query attending to all keys up to it."""
+    query, key, value = attended.query, attended.key, attended.value
+    shaped = query.shape[2] == key.shape[2] and key.shape[3] == value.shape[3]
+    causal = mask is None and query.shape[2] > 1 and _is_causal(attended.module, options)
+    return query.device.type == "cpu" and query.dtype == torch.float32 and shaped and causal
+
+
+def _read_in_blocks(
+    attended: Attended, mask: Tensor | None, options: dict, observer: Observer | None
+) -> Float[Tensor, "batch head query value_dim"]:
+    """The output, while the observer reads each block of rows."""
+    query = attended.query
+    output = torch.empty(*query.shape[:-1], attended.value.shape[-1], dtype=torch.float32, device=query.device)
+    for rows, values in _blocks(attended, mask, options):
+        if observer is not None and observer.wants_first_key:
+            observer.first_key(attended.module, rows.first, rows.first_key)
+        if observer is not None and observer.wants_rows:
+            observer.rows(attended.module, rows)
+        output[:, :, rows.first : rows.first + values.shape[2]] = values
+    return output
 
 
 def _blocks(

@@ -27,12 +27,14 @@ class Readings:
     """What to read, by the place where it is read. A reading turns what is there into named, small tensors.
 
     `attended` and `projected` are read once per layer, `stream` once per depth; `rows` once per block of queries, and
-    what it names (batch, head, rows or 1, ...) is joined along the third dimension. `outputs` gets what the heads give,
+    what it names (batch, head, rows or 1, ...) is joined along the third dimension. `first_key` gets the weights (batch,
+    head, query) on key 0, joined likewise: without `rows` they cost nothing beyond a fused pass. `outputs` gets what the heads give,
     `added` what a block adds to the stream.
     """
 
     attended: tuple[Callable[[Attended], Named], ...] = ()
     rows: tuple[Callable[[Rows], Named], ...] = ()
+    first_key: tuple[Callable[[Float[Tensor, "batch head query"]], Named], ...] = ()
     outputs: tuple[Callable[[Attended, Float[Tensor, "batch head query value_dim"]], Named], ...] = ()
     projected: tuple[Callable[[Projected], Named], ...] = ()
     added: tuple[Callable[[Added], Named], ...] = ()
@@ -72,7 +74,7 @@ class _Observer:
     def __init__(self, model: PreTrainedModel, readings: Readings, seen: Seen) -> None:
         self.layers = {id(block.attention): block.layer for block in blocks_of(model)}
         self.readings, self.seen = readings, seen
-        self.wants_rows = bool(readings.rows)
+        self.wants_rows, self.wants_first_key = bool(readings.rows), bool(readings.first_key)
 
     def attended(self, attended: Attended) -> None:
         layer = self.layers[id(attended.module)]
@@ -82,6 +84,10 @@ class _Observer:
     def rows(self, module: nn.Module, rows: Rows) -> None:
         for read in self.readings.rows:
             self.seen.keep(self.layers[id(module)], read(rows), append=rows.first > 0)
+
+    def first_key(self, module: nn.Module, first: int, weight: Tensor) -> None:
+        for read in self.readings.first_key:
+            self.seen.keep(self.layers[id(module)], read(weight), append=first > 0)
 
     def outputs(self, attended: Attended, output: Tensor) -> None:
         for read in self.readings.outputs:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dropeact.measurements.attention import READINGS, first_key_mass, row_entropy
+from dropeact.measurements.attention import READINGS, SINKS, row_entropy
 from dropeact.probes import attention
 from dropeact.probes.architectures import blocks_of
 from dropeact.probes.attention import Attended, Rows, attend
@@ -143,7 +143,7 @@ def test_scores_beyond_half_precision_are_exact_against_float64() -> None:
     exact = _exact(query, key, value)
     assert (query.double() @ key.double().mT).abs().max() > 65504  # float16 would overflow here
     torch.testing.assert_close(
-        torch.cat([first_key_mass(r) for r in rows], 2), exact[..., 0].float(), atol=1e-3, rtol=0
+        torch.cat([r.first_key for r in rows], 2), exact[..., 0].float(), atol=1e-3, rtol=0
     )
     entropy = torch.cat([row_entropy(r) for r in rows], 2)
     assert entropy.isfinite().all()
@@ -224,11 +224,13 @@ def _masks(visible: Tensor, *, causal: bool) -> list[Tensor | None]:
 class attention_is_read:
     """An observer that wants rows, so that `attend` computes them itself."""
 
-    wants_rows = True
+    wants_rows, wants_first_key = True, False
 
     def attended(self, attended: Attended) -> None: ...
 
     def rows(self, module: nn.Module, rows: Rows) -> None: ...
+
+    def first_key(self, module: nn.Module, first: int, weight: Tensor) -> None: ...
 
     def outputs(self, attended: Attended, output: Tensor) -> None: ...
 
@@ -267,6 +269,45 @@ def test_nothing_is_computed_row_by_row_without_a_reader_of_rows(model, monkeypa
     with probing(model, Readings(attended=(lambda a: {"sum": a.query.sum((1, 2, 3))},))) as seen:
         model(tiny_models.tokens(), use_cache=False)
     assert seen["sum"].shape == (3, 2)
+
+
+def first_key_mass(model, ids: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight on key 0 when nothing else is read, and the logits of that pass."""
+    with probing(model, SINKS) as seen:
+        logits = model(ids, use_cache=False, **inputs).logits
+    return seen["first_key_mass"], logits
+
+
+def test_first_key_alone_needs_no_rows_and_agrees_with_eager_attention(model, monkeypatch) -> None:
+    ids = tiny_models.tokens()
+    expected, without = eager_attention(model, ids)[..., 0], model(ids, use_cache=False).logits
+    monkeypatch.setattr(attention, "_blocks", None)
+    mass, logits = first_key_mass(model, ids)
+    torch.testing.assert_close(mass, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits, without, atol=1e-5, rtol=1e-5)
+
+
+def test_first_key_beside_padding_comes_from_rows_and_agrees_with_the_unpadded_text(model) -> None:
+    ids = tiny_models.tokens(1, 30)
+    padded, real = torch.cat([ids, torch.zeros(1, 10, dtype=torch.long)], 1), torch.ones(1, 40, dtype=torch.long)
+    real[:, 30:] = 0
+    mass, _ = first_key_mass(model, padded, attention_mask=real)
+    torch.testing.assert_close(mass[..., :30], first_key_mass(model, ids)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 5000.0])
+def test_first_key_of_scores_beyond_half_precision_against_float64(offset: float) -> None:
+    # an offset common to all keys, as in layer 1 of the published DroPE model, cancels in the softmax
+    generator = torch.Generator().manual_seed(0)
+    query, key = (100 * torch.randn(1, 2, 30, 16, generator=generator) for _ in range(2))
+    key = (key + offset).round()  # so that the offset is exact
+    value = torch.randn(1, 2, 30, 16, generator=generator)
+    output, weight = attention.with_first_key(Attended(nn.Module(), query, key, value, 0.25))
+    exact = _exact(query, key, value)
+    assert (query.double() @ key.double().mT).abs().max() > 65504
+    assert weight.max() <= 1
+    torch.testing.assert_close(weight, exact[..., 0].float(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(output, (exact @ value.double()).float(), atol=1e-3, rtol=0)
 
 
 def test_names_keep_clear_of_those_that_transformers_interprets() -> None:

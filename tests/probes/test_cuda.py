@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dropeact.measurements.attention import READINGS, first_key_mass, row_entropy
+from dropeact.measurements.attention import READINGS, row_entropy
 from dropeact.measurements.massive_values import norms
 from dropeact.probes import attention
 from dropeact.probes.attention import Attended
@@ -54,7 +54,7 @@ def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monk
     attended = Attended(nn.Module(), query, key, value, 16**-0.5)
     mass, entropy, output = [], [], []
     for rows, values in attention._blocks(attended, given, {}):
-        mass.append(first_key_mass(rows))
+        mass.append(rows.first_key)
         entropy.append(row_entropy(rows))
         output.append(values)
     assert len(mass) > 1
