@@ -61,7 +61,7 @@ def capture_and_rebuild(model: PreTrainedModel, tokens: Tensor, *, streams: bool
         names = ("query", "key", "value")
         norms = {f"{name}_norm": [c[i].norm(dim=-2) for c in _captured] for i, name in enumerate(names)}
         statistics |= {name: torch.stack(values) for name, values in norms.items()}
-        statistics |= _stream_statistics(output.hidden_states[:-1])  # the last is after the final norm
+        statistics |= stream_statistics(output.hidden_states[:-1])  # the last is after the final norm
     _captured.clear()
     return statistics
 
@@ -79,7 +79,8 @@ def _from_matrices(matrices: Iterator[Tensor] | list[Tensor]) -> dict[str, Tenso
     return {"first_key_mass": torch.stack(mass), "row_entropy": torch.stack(entropy)}
 
 
-def _stream_statistics(streams: tuple[Tensor, ...]) -> dict[str, Tensor]:
+def stream_statistics(streams: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """First norms and entropies with and without the first token, from singular values in float64."""
     values = [[_entropy(hidden.double()), _entropy(hidden[:, 1:].double())] for hidden in streams]
     entropies = [torch.stack(column) for column in zip(*values, strict=True)]
     norms = torch.stack([hidden.norm(dim=-1) for hidden in streams])

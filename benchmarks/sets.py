@@ -8,10 +8,11 @@ import xarray as xr
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks.alternatives import capture_and_rebuild, seed_by_seed
-from benchmarks.passes import CORE
+from benchmarks.alternatives import capture_and_rebuild, seed_by_seed, stream_statistics
+from benchmarks.passes import CORE, plain
 from benchmarks.timing import in_turn
 from dropeact.measurements import disruption, massive_values, observe
+from dropeact.measurements.residual import read_stream
 from dropeact.probes.probing import probing
 
 SEEDS = 10  # as many as the study ran
@@ -33,8 +34,21 @@ def observation(model: PreTrainedModel, texts: Tensor) -> list[dict[str, Any]]:
         return [capture_and_rebuild(model, text[None], streams=True) for text in texts]
 
     check_same_numbers(model, texts[:1])
-    timed = in_turn({"observe": ours, "capture, rebuild, SVD": rebuilt}, rounds=3)
-    return [row.as_dict() for row in timed]
+    streams = [stream_of(model, text[None]) for text in texts]
+    ways = {
+        "observe": ours,
+        "of it: spectra of the stream": lambda: [read_stream(hidden) for stream in streams for hidden in stream],
+        "capture, rebuild, SVD": rebuilt,
+        "of it: SVD of the stream": lambda: [stream_statistics(stream) for stream in streams],
+        "plain passes": lambda: [plain(model, text[None]) for text in texts],
+    }
+    return [row.as_dict() for row in in_turn(ways, rounds=3)]
+
+
+@torch.no_grad()
+def stream_of(model: PreTrainedModel, tokens: Tensor) -> tuple[Tensor, ...]:
+    """The residual stream at every depth but the last, which transformers gives after the final norm."""
+    return model(tokens, use_cache=False, logits_to_keep=1, output_hidden_states=True).hidden_states[:-1]
 
 
 @torch.no_grad()

@@ -27,9 +27,9 @@ class Readings:
     """What to read, by the place where it is read. A reading turns what is there into named, small tensors.
 
     `attended` and `projected` are read once per layer, `stream` once per depth; `rows` once per block of queries, and
-    what it names (batch, head, rows or 1, ...) is joined along the third dimension. `first_key` gets the weights (batch,
-    head, query) on key 0, joined likewise: without `rows` they cost nothing beyond a fused pass. `outputs` gets what the heads give,
-    `added` what a block adds to the stream.
+    what it names (batch, head, rows or 1, ...) is joined along the third dimension. `first_key` gets the weights
+    (batch, head, query) on key 0, joined likewise: without `rows` they cost next to nothing. `outputs` gets what the
+    heads give, `added` what a block adds to the stream.
     """
 
     attended: tuple[Callable[[Attended], Named], ...] = ()

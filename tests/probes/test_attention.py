@@ -142,9 +142,7 @@ def test_scores_beyond_half_precision_are_exact_against_float64() -> None:
     rows = list(_rows(query, key, value))
     exact = _exact(query, key, value)
     assert (query.double() @ key.double().mT).abs().max() > 65504  # float16 would overflow here
-    torch.testing.assert_close(
-        torch.cat([r.first_key for r in rows], 2), exact[..., 0].float(), atol=1e-3, rtol=0
-    )
+    torch.testing.assert_close(torch.cat([r.first_key for r in rows], 2), exact[..., 0].float(), atol=1e-3, rtol=0)
     entropy = torch.cat([row_entropy(r) for r in rows], 2)
     assert entropy.isfinite().all()
     torch.testing.assert_close(entropy, rows_entropy(exact).float(), atol=1e-3, rtol=0)
