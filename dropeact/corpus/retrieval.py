@@ -7,7 +7,7 @@ the text, names what the number is the number of, and begins the answer. Nothing
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from hashlib import sha256
 from typing import Any, Literal, get_args
@@ -66,19 +66,28 @@ def prompts(
     keys: int = KEYS,
     seed: int = 0,
 ) -> tuple[Prompt, ...]:
-    """Every key of one half at every depth, depth by depth, so that neighbours share what stands before the needle.
+    """Every key of one half at every depth, depth by depth.
 
-    Half A has the even keys, half B the odd ones, and each half its own order of the sentences. A key has another
-    number at each depth; forms and lengths share keys, numbers, depths and the order of the sentences.
+    Half A has the even keys, half B the odd ones. A key has another number and another order of the sentences at each
+    depth: prompts that shared an order would succeed and fail together, and not be a sample of so many. Forms and
+    lengths share keys, numbers, depths and the order of the sentences.
 
     Raises
     ------
     InputError
-        When not one sentence fits into `length` tokens beside needle and question.
+        When a sentence does not fit into `length` tokens beside needle and question.
     """
     own = [_key(number, depth, seed) for depth in depths for number in range(keys) if HALVES[number % 2] == half]
-    sentences = _sentences(tokenizer, half, form, length, own, seed)
-    return tuple(_prompt(key, half, form, length, sentences) for key in own)
+    sizes = {sentence: _tokens(tokenizer, f" {sentence}") for sentence in haystack()}
+    room = [length - _tokens(tokenizer, _text(form, key, [])) for key in own]
+    if min(room) < max(sizes.values()):  # every prompt has a sentence
+        raise InputError(
+            f"expected room for a text; got {length} tokens, {length - min(room)} of them taken; choose a longer length"
+        )
+    return tuple(
+        _prompt(key, half, form, length, _fitting(sizes, left, f"haystack {seed} {key.number} {key.depth}"))
+        for key, left in zip(own, room, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +119,14 @@ def _changed(value: str, draw: random.Random) -> str:
     return "".join(digits)
 
 
-def _sentences(tokenizer: Any, half: str, form: PromptForm, length: int, keys: Iterable[_Key], seed: int) -> list[str]:
-    """The first sentences of an endless shuffled haystack that fit, for every key, into `length` tokens."""
-    longest = max(_tokens(tokenizer, _text(form, key, [])) for key in keys)
+def _fitting(sizes: Mapping[str, int], left: int, seed: str) -> list[str]:
+    """The first sentences of an endless shuffled haystack that fit into the tokens `left`."""
     fitting: list[str] = []
-    left = length - longest
-    for sentence in _endless(random.Random(f"haystack {seed} {half}")):
-        left -= _tokens(tokenizer, f" {sentence}")
+    for sentence in _endless(random.Random(seed)):
+        left -= sizes[sentence]
         if left < 0:
             break
         fitting.append(sentence)
-    if not fitting:
-        raise InputError(
-            f"expected room for a text; got {length} tokens, {longest} of them taken; choose a longer length"
-        )
     return fitting
 
 

@@ -1,13 +1,12 @@
 """Prompts that hide a number and a model -> what it answers, how it errs, how it ranks the number among near misses.
 
-Prompts of one depth share what stands before the needle and are read together; question, candidates and verification
-are tried one after the other on the same context. Nothing larger than the cache is kept, so that lengths to 128k fit
-where a user has the memory.
+Prompts are read in batches, what all of a batch share once; question, candidates and verification are tried one after
+the other on the same context. Nothing larger than the cache is kept, so that lengths to 128k fit where a user has the
+memory.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from dropeact.measurements.completions import (
     greedy,
     log_probabilities,
     read,
+    rows_together,
     token_ids,
 )
 from dropeact.probes.interventions import Intervention, intervening
@@ -115,21 +115,19 @@ def _answered(
     answers: list[str] = []
     scores = np.full((len(made), len(CANDIDATES)), np.nan, np.float32)
     agreed = np.full_like(scores, np.nan)
-    at_once = max(1, TOKENS_AT_ONCE // made[0].length)
-    for _, indices in groupby(range(len(made)), lambda index: made[index].needle_depth):
-        group = list(indices)
-        for start in range(0, len(group), at_once):
-            chosen = group[start : start + at_once]
-            asking = _Asking(model, tokenizer, [made[index] for index in chosen], first_ids)
-            texts, scores[chosen] = asking.answers(ranked=ranked)
-            answers += texts
-            if ranked and made[0].form == "plain":
-                agreed[chosen] = asking.verifications()
+    length = made[0].length
+    at_once = rows_together(model, length, most=max(1, TOKENS_AT_ONCE // length))
+    for chosen in np.array_split(np.arange(len(made)), -(-len(made) // at_once)):
+        asking = _Asking(model, tokenizer, [made[index] for index in chosen], first_ids)
+        texts, scores[chosen] = asking.answers(ranked=ranked)
+        answers += texts
+        if ranked and made[0].form == "plain":
+            agreed[chosen] = asking.verifications()
     return _labelled(made, answers, scores, agreed)
 
 
 class _Asking:
-    """Prompts of one depth whose contexts have been read."""
+    """Prompts whose contexts have been read."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int]) -> None:
         self.model, self.tokenizer, self.prompts, self.first_ids = model, tokenizer, made, first_ids
