@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 CHUNK = 1024  # columns passed at once: no mask or score larger than CHUNK x keys
+FOLLOWING = 64  # room for what is tried after a text: another question, a candidate, an answer
 PAD_ID, PAD_POSITION = 0, 1  # any id; any position but 0, which means the first token of a text
 
 Ids = Sequence[int]
@@ -26,7 +27,7 @@ class Cached:
 
     def __init__(self, model: PreTrainedModel, rows: int = 1) -> None:
         self.model = model
-        self.cache = DynamicCache(config=model.config)
+        self.cache = DynamicCache()  # whole at every layer: one that keeps a window's keys alone takes nothing back
         self.mask: Bool[Tensor, "row column"] = torch.zeros(rows, 0, dtype=torch.bool, device=model.device)
 
     def extend(self, rows: Sequence[Ids], *, keep: int = 1) -> Float[Tensor, "row kept vocabulary"]:
@@ -70,6 +71,15 @@ class Cached:
             self.mask = mask
 
 
+def rows_together(model: PreTrainedModel, tokens: int, *, most: int) -> int:
+    """How many rows of up to `tokens` tokens may be read in a batch: one where a sliding window is shorter.
+
+    Padding between the parts of a row would count as tokens of the window.
+    """
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return most if window is None or tokens + FOLLOWING <= window else 1
+
+
 def common_length(rows: Sequence[Ids]) -> int:
     """How many first tokens all rows share, leaving at least one of each row."""
     columns = zip(*(row[: min(map(len, rows)) - 1] for row in rows), strict=True)
@@ -83,6 +93,7 @@ def read(model: PreTrainedModel, rows: Sequence[Ids], *, at_once: int) -> Iterat
     if shared:
         prefix.extend([rows[0][:shared]])
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    at_once = rows_together(model, max(map(len, rows)), most=at_once)
     for start in range(0, len(order), at_once):
         chosen = order[start : start + at_once]
         cached = prefix.repeated(len(chosen))

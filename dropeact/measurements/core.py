@@ -12,7 +12,7 @@ from dropeact.probes import attention, interventions, probing, residual
 OBSERVATION_LENGTH = 512
 LOSS_LENGTH = 256
 SEED = 0
-NOISE_TEXTS = 2
+NOISE_TEXTS = 4  # one batch of observe.TEXTS_AT_ONCE, against its texts one by one
 PROBES = (attention, residual, probing, interventions)
 OBSERVING = (observe, *observe.PHENOMENA, perplexity, *PROBES)
 DISRUPTING = (disruption, perplexity, *PROBES)

@@ -28,8 +28,9 @@ def noise_floor(
 ) -> xr.Dataset:
     """Largest change of every observed variable (comparison).
 
-    `repeat` of the same pass, 1 against 2 `threads`, texts one by one against one `batch`, and, of a float32 model,
-    its `precision` against the same weights in bfloat16.
+    `repeat` of the same pass, 1 against 2 `threads`, texts one by one against one `batch`, and `precision`: float32
+    against bfloat16, of a model in half precision against the same weights in float32. A model that is spread over
+    devices, or has no room beside it for a copy, has no `precision`.
 
     absolute_v = max |a - b|, relative_v = max |a - b| / max(|a|, |b|)
     """
@@ -44,15 +45,27 @@ def noise_floor(
         "threads": (alone, together),
         "batch": (once, one_by_one(model, tokens, ids, halves, phenomena)),
     }
-    if model.dtype == torch.float32:
-        half = copy.deepcopy(model).to(dtype=torch.bfloat16)  # pyright: ignore[reportCallIssue] - annotated for modules
-        pairs["precision"] = (once, observe(half, tokens, ids=ids, halves=halves, phenomena=phenomena))
+    other = in_other_precision(model)
+    if other is not None:
+        pairs["precision"] = (once, observe(other, tokens, ids=ids, halves=halves, phenomena=phenomena))
     changes = {
         f"{kind}_{name}": ("comparison", np.array([change(a[name].values, b[name].values) for a, b in pairs.values()]))
         for kind, change in (("absolute", largest_change), ("relative", largest_relative_change))
         for name in once.data_vars
     }
     return xr.Dataset(changes, coords={"comparison": list(pairs)})
+
+
+def in_other_precision(model: PreTrainedModel) -> PreTrainedModel | None:
+    """A copy in bfloat16 of a float32 model, in float32 of any other; None where it cannot stand beside the model."""
+    devices: dict[str, object] = getattr(model, "hf_device_map", {})
+    if len(set(devices.values())) > 1:
+        return None
+    dtype = torch.bfloat16 if model.dtype == torch.float32 else torch.float32
+    try:
+        return copy.deepcopy(model).to(dtype=dtype)  # pyright: ignore[reportCallIssue] - annotated for modules
+    except torch.OutOfMemoryError:
+        return None
 
 
 def one_by_one(

@@ -38,6 +38,7 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
         yield from (repetition(measuring, column, half) for half in HALVES)
         for arm in measuring.request.other_arms:
             yield from (observations_in(arm, measuring, column, half) for half in HALVES)
+            yield from (phenomena_in(arm, measuring, column, half) for half in HALVES)
 
 
 def phenomena(measuring: Measuring, column: str, half: str) -> Task:
@@ -64,6 +65,21 @@ def observations_in(arm: str, measuring: Measuring, column: str, half: str) -> T
         few, names = tokens[:ARM_TEXTS], ids[:ARM_TEXTS]
         seen = observe.observe(measuring.checkpoint(column).model, few, ids=names, halves=[half] * len(names))
         return seen.drop_dims(["selected_on", "kv_head", "dim"])  # norms pooled over so few texts decide nothing
+
+    return Task(cell, ARM_TEXTS * 2, measure)
+
+
+def phenomena_in(arm: str, measuring: Measuring, column: str, half: str) -> Task:
+    """The phenomena of the same few texts, in the same arm."""
+    code = (observe, *BEYOND, *_rotation(measuring, column), perplexity, *core.PROBES, arms)
+    cell = measuring.cell(column, "passages", half, "phenomena", code, arm=arm, length=core.OBSERVATION_LENGTH)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, core.OBSERVATION_LENGTH, arm=arm)
+        few, names = tokens[:ARM_TEXTS], ids[:ARM_TEXTS]
+        model = measuring.checkpoint(column).model
+        seen = observe.observe(model, few, ids=names, halves=[half] * len(names), phenomena=_beyond(model))
+        return seen.drop_vars(["nats", "nats_mean"]).drop_dims("selected_on")
 
     return Task(cell, ARM_TEXTS * 2, measure)
 

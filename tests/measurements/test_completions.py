@@ -5,7 +5,7 @@ import torch
 
 from dropeact.measurements import completions
 from dropeact.measurements.completions import Cached, common_length, greedy, log_probabilities, read
-from tests.tiny_models import KINDS, llama
+from tests.tiny_models import ARCHITECTURES, KINDS, llama, of
 
 ROWS = [[5, 6, 7, 11], [5, 6, 9, 12, 13, 14, 15], [5, 6, 7], [5, 6, 8, 44, 31, 20, 2, 3, 90]]
 
@@ -38,6 +38,22 @@ def test_greedy_in_batches_against_one_by_one_without_a_cache(model, at_once):
         for index, written in zip(indices, greedy(cached, last, steps=6, finished=lambda ids: False), strict=True):
             batched[index] = written
     assert batched == alone
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_rows_longer_than_a_window_against_one_by_one_without_a_cache(architecture, monkeypatch):
+    monkeypatch.setattr(completions, "FOLLOWING", 8)
+    model = of(architecture)
+    rows = [[*ROWS[0], *range(20, 45)], [*ROWS[1], *range(40, 54)], [*ROWS[3], *range(60, 83)]]  # windows: 12
+    options = [[3, 5], [80, 17, 2], [9, 1, 33]]
+    found, written = torch.zeros(len(rows), dtype=torch.double), {}
+    for indices, cached, last in read(model, rows, at_once=3):
+        found[indices] = log_probabilities(cached, last, [options[index] for index in indices]).double()
+        written |= dict(zip(indices, greedy(cached, last, steps=4, finished=lambda ids: False), strict=True))
+    expected = [uncached_log_probability(model, *pair) for pair in zip(rows, options, strict=True)]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.double), atol=1e-4, rtol=1e-4)
+    assert [written[index] for index in range(3)] == [uncached_greedy(model, row, 4) for row in rows]
 
 
 @torch.no_grad()

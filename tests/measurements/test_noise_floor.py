@@ -28,6 +28,23 @@ def test_every_variable_of_a_repeated_cell_has_a_floor_and_threads_are_restored(
     assert floor["absolute_query_norm"].sel(comparison="batch") < 1e-3
 
 
+def test_a_model_in_half_precision_is_compared_with_itself_in_float32() -> None:
+    model = tiny_models.llama().to(dtype=torch.bfloat16)  # pyright: ignore[reportCallIssue]
+    floor = noise_floor(model, tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
+    assert floor["absolute_nats_mean"].sel(comparison="precision") > 1e-4
+    assert model.dtype == torch.bfloat16
+
+
+def test_a_model_without_room_for_a_copy_has_no_floor_of_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_model: object) -> None:
+        raise torch.OutOfMemoryError
+
+    model = tiny_models.llama()
+    monkeypatch.setattr("dropeact.measurements.noise_floor.copy.deepcopy", full)
+    floor = noise_floor(model, tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
+    assert floor["comparison"].values.tolist() == ["repeat", "threads", "batch"]
+
+
 def test_phenomena_of_the_observe_set_have_a_floor_too() -> None:
     floor = noise_floor(
         tiny_models.llama(), tiny_models.tokens(2, 60), ids=["a", "b"], halves=["A", "A"], phenomena=phenomena.BEYOND
