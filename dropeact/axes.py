@@ -46,6 +46,7 @@ SITES = ("attended", "projected")
 HALVES = ("A", "B")
 THRESHOLDS = tuple(3 + 0.5 * i for i in range(15))
 MASSIVE_THRESHOLD = 5.0
+LAMBDAS = (3.0, 4.0, MASSIVE_THRESHOLD, 7.0, 10.0)  # the thresholds beside the declared one that verdicts are shown at
 SINK_THRESHOLD = 0.3
 SINK_LENGTH = 64
 POSITION_BIN = 128

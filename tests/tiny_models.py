@@ -87,6 +87,22 @@ def of(architecture: str, *, gain: float = 10.0, seed: int = 0) -> PreTrainedMod
     return model
 
 
+STANDING_OUT = (0, 3, 6)  # of 8 channels: a fast pair, a slow one, and one that partial rotation leaves as it is
+
+
+def standing_out(architecture: str) -> PreTrainedModel:
+    """The same model with a massive Query and Key channel in the first head of each layer, or in every head."""
+    model = of(architecture)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("q_proj.weight", "k_proj.weight", "qkv_proj.weight", "query_key_value.weight")):
+            channel = STANDING_OUT[int(name.split("layers.")[1].split(".")[0])]
+            key = {"qkv_proj": 32, "query_key_value": 8}.get(name.split(".")[-2], 0)  # where keys begin in joined rows
+            parameter[sorted({channel, channel + key})] *= 30
+        elif name.endswith(("q_norm.weight", "k_norm.weight")):
+            parameter[STANDING_OUT[int(name.split("layers.")[1].split(".")[0])]] += 30
+    return model
+
+
 def weight(model: PreTrainedModel, layer: int, name: str) -> Tensor:
     """The weight of one module of a block, to be written to: `self_attn.q_proj`, `mlp.down_proj`."""
     return model.get_parameter(f"model.layers.{layer}.{name}.weight")

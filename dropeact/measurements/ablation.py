@@ -1,4 +1,4 @@
-"""The ablation set: loss with channels replaced or parts of layers left out; each condition is a cell of its own."""
+"""The ablation set: loss with channels zeroed or replaced, or parts of layers left out; a condition is a cell."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ import xarray as xr
 from torch import Tensor
 
 from dropeact.axes import COLUMNS, HALVES, other_half
-from dropeact.measurements import ablated, controls, core, disruption, perplexity, shapes
+from dropeact.measurements import ablated, controls, core, disruption, disruption_by_threshold, perplexity, shapes
 from dropeact.measurements import atlas as atlases
 from dropeact.measurements.behaviour import selected_layer, selection
 from dropeact.measurements.measuring import Measuring, Task
@@ -38,6 +38,7 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
             yield from (losses(measuring, column, half, condition) for condition in LOSSES)
             yield from (decoded(measuring, column, half, condition) for condition in DECODED)
             yield from (atlas(measuring, column, half, name) for name in atlases.ABLATIONS)
+            yield losses_by_threshold(measuring, column, half)
 
 
 def losses(measuring: Measuring, column: str, half: str, condition: str) -> Task:
@@ -53,6 +54,25 @@ def losses(measuring: Measuring, column: str, half: str, condition: str) -> Task
         return ablated.losses(model, tokens, changes, condition=condition, ids=ids, halves=[half] * len(ids))
 
     return Task(cell, measuring.count("passages", half), measure, PACE)
+
+
+def losses_by_threshold(measuring: Measuring, column: str, half: str) -> Task:
+    """Loss with massive values zeroed as in the core set, for other lambdas, beside one random control each."""
+    asked = {"length": core.LOSS_LENGTH, "seed": core.SEED, "thresholds": list(disruption_by_threshold.THRESHOLDS)}
+    asked |= selection(measuring, half)
+    code = (disruption_by_threshold, *core.DISRUPTING)
+    cell = measuring.cell(column, "passages", half, "disruption_by_threshold", code, **asked)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "passages", half, core.LOSS_LENGTH)
+        norms = {c: measuring.norms(c, "passages", other_half(half)) for c in ("rope", "drope", column)}
+        doses = disruption_by_threshold.equal_doses(norms["rope"], norms["drope"])
+        chosen = disruption_by_threshold.masks(norms[column], doses, seed=core.SEED)
+        model = measuring.checkpoint(column).model
+        return disruption_by_threshold.disrupt(model, tokens, chosen, ids=ids, halves=[half] * len(ids))
+
+    rows = len(disruption_by_threshold.THRESHOLDS) * len(disruption_by_threshold.CONDITIONS)
+    return Task(cell, measuring.count("passages", half) * rows, measure, PACE)
 
 
 def effects(measuring: Measuring, column: str, half: str, condition: str) -> Task:

@@ -25,10 +25,11 @@ Norms = Float[np.ndarray, " channel"]
 Chosen = Bool[np.ndarray, " channel"]
 
 
-def equal_dose(one: xr.Dataset, other: xr.Dataset) -> xr.DataArray:
+def equal_dose(one: xr.Dataset, other: xr.Dataset, *, threshold: float = MASSIVE_THRESHOLD) -> xr.DataArray:
     """How many channels to zero in both models: per layer and tensor, the smaller of their massive counts.
 
-    `one` and `other` hold pooled norms `query_norm` (layer, head, dim) and `key_norm` (layer, kv_head, dim).
+    Massive are norms above `threshold` times the layer's mean. `one` and `other` hold pooled norms `query_norm` (layer,
+    head, dim) and `key_norm` (layer, kv_head, dim).
 
     Raises
     ------
@@ -40,15 +41,15 @@ def equal_dose(one: xr.Dataset, other: xr.Dataset) -> xr.DataArray:
             f"expected two models with as many layers; got {one.sizes['layer']} and {other.sizes['layer']}; "
             "choose a pair made from one parent"
         )
-    counts = [[_massive_count(norms, tensor) for tensor in HEADS] for norms in (one, other)]
+    counts = [[_massive_count(norms, tensor, threshold) for tensor in HEADS] for norms in (one, other)]
     smaller = [xr.where(a < b, a, b) for a, b in zip(*counts, strict=True)]
     return _by_tensor(dict(zip(HEADS, smaller, strict=True))).rename("dose")
 
 
-def _massive_count(norms: xr.Dataset, tensor: str) -> xr.DataArray:
+def _massive_count(norms: xr.Dataset, tensor: str, threshold: float) -> xr.DataArray:
     matrix = norms[f"{tensor}_norm"]
     axes = [HEADS[tensor], "dim"]
-    return (matrix > MASSIVE_THRESHOLD * matrix.mean(axes)).sum(axes)
+    return (matrix > threshold * matrix.mean(axes)).sum(axes)
 
 
 def masks(norms: xr.Dataset, dose: xr.DataArray, *, seed: int) -> xr.Dataset:
@@ -125,24 +126,32 @@ def disrupt(
     (half,) = set(halves)
     names = masks["condition"].values.tolist()
     query, key = (torch.from_numpy(masks[tensor].values) for tensor in HEADS)
-    size = rows_at_once(model, tokens.shape[1], most=ROWS_AT_ONCE, limit=LOGIT_BYTES)
-    losses = [
-        torch.cat([_nats(model, text, ZeroDims(*m)) for m in zip(query.split(size), key.split(size), strict=True)])
-        for text in tokens
-    ]
+    nats = losses(model, tokens, query, key)
     dosage = masks[["dose", "norm_matched_share", "norm_matched_count"]].expand_dims(
         selected_on=np.array([other_half(half)])
     )
     return dosage.assign(
         nats=xr.DataArray(
-            torch.stack(losses).cpu().numpy(),
+            nats.cpu().numpy(),
             dims=("text", "condition"),
             coords={"text": list(ids), "half": ("text", list(halves)), "condition": names},
         )
     )
 
 
-def _nats(model: PreTrainedModel, text: Int[Tensor, " token"], zeroed: ZeroDims) -> Float[Tensor, " condition"]:
+def losses(
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "text token"],
+    query: Bool[Tensor, "row layer head dim"],
+    key: Bool[Tensor, "row layer kv_head dim"],
+) -> Float[Tensor, "text row"]:
+    """Mean loss of every text with the channels of each row of masks zeroed: the rows of a text are one batch."""
+    size = rows_at_once(model, tokens.shape[1], most=ROWS_AT_ONCE, limit=LOGIT_BYTES)
+    rows = list(zip(query.split(size), key.split(size), strict=True))
+    return torch.stack([torch.cat([_nats(model, text, ZeroDims(*masks)) for masks in rows]) for text in tokens])
+
+
+def _nats(model: PreTrainedModel, text: Int[Tensor, " token"], zeroed: ZeroDims) -> Float[Tensor, " row"]:
     """Mean loss of one text under each row of masks."""
     rows = text.expand(len(zeroed.query), -1)
     with intervening(model, zeroed), torch.no_grad():

@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 from transformers import PretrainedConfig
 
-from dropeact.axes import TENSORS
+from dropeact.axes import MASSIVE_THRESHOLD, TENSORS
 from dropeact.measurements import rotary_frequency
-from dropeact.measurements.rotary_frequency import massive, within
+from dropeact.measurements.rotary_frequency import every_threshold, halves, massive, within
 from dropeact.probes.architectures import head_dim
 from dropeact.probes.probing import Seen
 
@@ -40,19 +40,23 @@ def rotating_layers(config: PretrainedConfig) -> tuple[bool, ...]:
 
 
 def labelled(seen: Seen, *, channels: int, layers: tuple[bool, ...]) -> xr.Dataset:
-    """`rotary_count` (text, layer, tensor, pair), and `unrotated_count` (text, layer, tensor) of the other channels.
+    """What `rotary_frequency` counts, and `unrotated_count` (text, layer, tensor) of the other channels.
 
-    Channels i and i + channels / 2 turn together, i < channels / 2. In a layer without rotation there is no pair (NaN),
-    and every massive channel is unrotated.
+    Channels i and i + channels / 2 turn together, i < channels / 2. In a layer without rotation there is no pair (NaN,
+    and 0 in either half of the pairs), and every massive channel is unrotated.
     """
     rotating = xr.DataArray(np.array(layers), dims="layer")
     half, counted = channels // 2, []
     for tensor, head in zip(TENSORS[:2], ("head", "kv_head"), strict=True):
         norms = xr.DataArray(seen[f"{tensor}-attended"].numpy(), dims=("layer", "text", head, "dim"))
-        counts = massive(norms).sum([name for name in within(norms) if name != "dim"])
-        pairs = counts.isel(dim=slice(0, half)) + counts.isel(dim=slice(half, 2 * half))
-        paired = pairs.rename(dim="pair").assign_coords(pair=range(half)).where(rotating)
+        found = massive(norms, threshold=every_threshold(norms))
+        each = found.sum([name for name in within(norms) if name != "dim"], dtype=np.int16)
+        pairs = each.isel(dim=slice(0, half)) + each.isel(dim=slice(half, 2 * half))
+        paired = pairs.rename(dim="pair").assign_coords(pair=range(half)).where(rotating).astype(np.float32)
+        in_halves = {name: values.astype(np.int16) for name, values in halves(paired).items()}
+        counts = each.sel(threshold=MASSIVE_THRESHOLD, drop=True)
         rest = xr.where(rotating, counts.isel(dim=slice(channels, None)).sum("dim"), counts.sum("dim"))
-        counted.append(xr.Dataset({"rotary_count": paired.astype(np.float32), "unrotated_count": rest}))
+        at_five = paired.sel(threshold=MASSIVE_THRESHOLD, drop=True)
+        counted.append(xr.Dataset({"rotary_count": at_five, "unrotated_count": rest} | in_halves))
     joined = xr.concat(counted, xr.Variable("tensor", list(TENSORS[:2])), coords="minimal", compat="override")
     return joined.transpose("text", "layer", "tensor", ...)

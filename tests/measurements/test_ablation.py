@@ -104,9 +104,15 @@ def planned(tmp_path, half: str = "A"):
 
 def test_every_condition_is_a_cell_of_its_own(tmp_path) -> None:
     names = [task.cell.measurement for task in planned(tmp_path)]
-    assert len(names) == len(set(names)) == 18
-    assert {name.split(".")[0] for name in names} == {"ablation", "effects", "decoded", "atlas"}
-    assert len({task.cell.key for task in planned(tmp_path)}) == 18
+    assert len(names) == len(set(names)) == 19
+    assert {name.split(".")[0] for name in names} == {
+        "ablation",
+        "effects",
+        "decoded",
+        "atlas",
+        "disruption_by_threshold",
+    }
+    assert len({task.cell.key for task in planned(tmp_path)}) == 19
 
 
 def test_passes_of_an_atlas_against_a_count_of_layers_and_head(tmp_path) -> None:

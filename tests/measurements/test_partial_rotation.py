@@ -44,19 +44,22 @@ def test_planted_channels_are_counted_in_their_pair_or_beside_against_hand_count
     assert data["unrotated_count"].sel(tensor="query", layer=0).item() == 1
     assert data["rotary_count"].sel(tensor="key").isel(layer=1).isnull().all()
     assert data["unrotated_count"].sel(tensor="key").isel(layer=1).item() == 1
+    slow, fast = (data[f"rotary_{half}_count"].sel(threshold=5.0) for half in ("slow", "fast"))
+    assert (slow.dtype, slow.sel(tensor="query", layer=0).item(), int(slow.sum() + fast.sum())) == (np.int16, 2, 2)
+    assert not data["rotary_slow_count"].isel(layer=1).any()  # no pair, however large the channel
     whole = rotary_frequency.labelled(seen_of(query, key))["rotary_count"]
     assert whole.sel(tensor="query").isel(layer=0).values.tolist() == [[0, 0, 0, 1, 1, 0, 0, 1]]  # pairs that are none
 
 
 @pytest.mark.parametrize("name", PARTIAL)
 def test_counts_of_a_model_add_up_to_its_massive_values(name: str) -> None:
-    model = tiny_models.of(name)
-    for parameter_name, parameter in model.named_parameters():
-        if "embed_in" in parameter_name or "embed_tokens" in parameter_name:
-            parameter[:, 0] += 40  # a direction common to all tokens makes some channels stand out
+    model = tiny_models.standing_out(name)
     phenomena = (massive_values, phenomenon_of(model.config))
     data = observe(model, tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"], phenomena=phenomena)
     counts = data["massive_count"].sel(site="attended", mean_over="layer", threshold=5.0, tensor=["query", "key"])
     pairs = data["rotary_count"].sel(tensor=["query", "key"]).sum("pair", skipna=True)
     total = (pairs + data["unrotated_count"].sel(tensor=["query", "key"])).transpose(*counts.dims)
     np.testing.assert_array_equal(total, counts)
+    halves = (data["rotary_slow_count"] + data["rotary_fast_count"]).sel(tensor=["query", "key"])
+    np.testing.assert_array_equal(halves.sel(threshold=5.0).transpose(*pairs.dims), pairs)
+    assert all(values.sum() > 0 for values in (pairs, data["unrotated_count"]))

@@ -3,9 +3,13 @@ import pytest
 import torch
 import xarray as xr
 
+from dropeact.axes import MASSIVE_THRESHOLD, THRESHOLDS
+from dropeact.measurements import massive_values, rotary_frequency
+from dropeact.measurements.observe import observe
 from dropeact.measurements.overlap import cosine, gini, jaccard, spearman
 from dropeact.measurements.rotary_frequency import by_rotary_pair, labelled, massive, slow_share
 from dropeact.probes.probing import Seen
+from tests import tiny_models
 
 
 def norms(planted: list[tuple[int, int, int]], *, layers: int = 2) -> xr.DataArray:
@@ -71,3 +75,33 @@ def test_counts_per_text_and_tensor_against_the_norms_of_each_text() -> None:
         expected = by_rotary_pair(norms([(0, 0, 7), (1, 3, 0)]))
         assert counts.isel(text=text).sel(tensor="query").values.tolist() == expected.values.tolist()
         assert counts.isel(text=text, layer=1).sel(tensor="key").values.tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
+
+
+def test_either_half_of_the_pairs_at_every_lambda_against_hand_count() -> None:
+    query = torch.full((1, 4, 16), 0.675)  # 60 x 0.675 + 3.25 + 4.75 + 8.25 + 7.25 = 64: the mean is 1
+    query[0, 0, 7], query[0, 1, 9], query[0, 2, 4], query[0, 3, 11] = 3.25, 4.75, 8.25, 7.25  # pairs 7, 1, 4 and 3 of 8
+    seen = Seen()
+    seen.keep(0, {"query-attended": query, "key-attended": torch.ones(1, 2, 16)})
+    counts = labelled(seen)
+    at = np.array(THRESHOLDS)
+    for half, planted in (("slow", (3.25, 8.25)), ("fast", (4.75, 7.25))):
+        found = counts[f"rotary_{half}_count"]
+        assert (found.dims, found.dtype) == (("text", "layer", "tensor", "threshold"), np.int16)
+        assert found["threshold"].values.tolist() == list(THRESHOLDS)
+        expected = sum((value > at).astype(int) for value in planted)
+        assert found.sel(tensor="query").values.tolist() == [[expected.tolist()]]
+        assert not found.sel(tensor="key").any()
+    assert counts["rotary_count"].sel(tensor="query").values.tolist() == [[[0, 0, 0, 1, 1, 0, 0, 0]]]
+
+
+def test_both_halves_hold_every_massive_value_of_a_model_at_every_lambda() -> None:
+    model = tiny_models.standing_out("llama")
+    phenomena = (massive_values, rotary_frequency)
+    data = observe(model, tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"], phenomena=phenomena)
+    data = data.sel(tensor=["query", "key"])
+    together = data["rotary_slow_count"] + data["rotary_fast_count"]
+    every = data["massive_count"].sel(site="attended", mean_over="layer", drop=True)
+    np.testing.assert_array_equal(together.transpose(*every.dims), every)
+    assert 0 < every.sel(threshold=7.0).sum() < every.sel(threshold=3.0).sum()
+    pairs = data["rotary_count"].sum("pair")
+    np.testing.assert_array_equal(pairs, together.sel(threshold=MASSIVE_THRESHOLD).transpose(*pairs.dims))

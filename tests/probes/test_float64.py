@@ -10,25 +10,30 @@ import pytest
 import torch
 import xarray as xr
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
 from dropeact.axes import SINK_LENGTH, TENSORS, THRESHOLDS
+from dropeact.measurements import rotary_frequency
 from dropeact.measurements.observe import EVERYTHING, observe
+from dropeact.measurements.partial_rotation import phenomenon_of
 from tests import tiny_models
+from tests.tiny_models import standing_out
 
 NAMES = tuple(tiny_models.ARCHITECTURES)
 TOKENS = 70
 T = torch.arange(TOKENS)
 BETWEEN = {"gemma2": "pre_feedforward_layernorm", "gemma3": "pre_feedforward_layernorm", "olmo2": "mlp"}
 
+TURNING = {"phi3": 4, "gpt_neox": 4}  # of the 8 channels of a head
+
 
 class Exact:
     """One pass in float64: [layer or depth, text, ...] of what the model's own modules were given and gave."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, made: Callable[[str], PreTrainedModel]) -> None:
         self.name, self.ids = name, tiny_models.tokens(2, TOKENS)
-        self.model: Any = tiny_models.of(name).double()
+        self.model: Any = made(name).double()
         self.kept: dict[str, list[Tensor]] = {}
         with _plain(self), ExitStack() as hooks, torch.no_grad():
             for module, listen in self._places():
@@ -126,14 +131,15 @@ def _plain(exact: Exact):
 
 
 @cache
-def exact_of(name: str) -> Exact:
-    return Exact(name)
+def exact_of(name: str, made: Callable[[str], PreTrainedModel] = tiny_models.of) -> Exact:
+    return Exact(name, made)
 
 
 @cache
-def observed_of(name: str) -> xr.Dataset:
-    ids = exact_of(name).ids
-    return observe(tiny_models.of(name), ids, ids=["a", "b"], halves=["A", "A"], phenomena=EVERYTHING)
+def observed_of(name: str, made: Callable[[str], PreTrainedModel] = tiny_models.of) -> xr.Dataset:
+    ids, model = exact_of(name, made).ids, made(name)
+    everything = [phenomenon_of(model.config) if p is rotary_frequency else p for p in EVERYTHING]
+    return observe(model, ids, ids=["a", "b"], halves=["A", "A"], phenomena=everything)
 
 
 @pytest.fixture(params=NAMES)
@@ -182,7 +188,7 @@ def test_local_mass_and_decay_against_float64(name: str) -> None:
 
 
 def test_norms_and_massive_counts_at_both_sites_against_float64(name: str) -> None:
-    data, exact = observed_of(name), exact_of(name)
+    data, exact = observed_of(name, standing_out), exact_of(name, standing_out)
     sites = {"attended": {t: exact[t] for t in TENSORS}, "projected": exact.projected()}
     for site, tensors in sites.items():
         for tensor, heads in tensors.items():
@@ -195,6 +201,23 @@ def test_norms_and_massive_counts_at_both_sites_against_float64(name: str) -> No
                 counts = torch.stack([(ratio > threshold).sum((-2, -1)) for threshold in THRESHOLDS], -1)
                 given = data["massive_count"].sel(tensor=tensor, site=site, mean_over=mean_over, drop=True)
                 agree(given, counts, "layer", "text", "threshold")
+                assert tensor == "value" or site == "projected" or counts.any()
+
+
+def test_massive_channels_by_rotary_pair_and_half_against_float64(name: str) -> None:
+    data, exact = observed_of(name, standing_out), exact_of(name, standing_out)
+    turning = TURNING.get(name, 8)
+    rotates = torch.tensor([name != "smollm3" or layer != 1 for layer in range(3)])[:, None, None, None]
+    for tensor in ("query", "key"):
+        norms = exact[tensor].norm(dim=-2)
+        ratio = norms / norms.mean((-2, -1), keepdim=True)
+        channels = torch.stack([(ratio > threshold).sum(-2) for threshold in THRESHOLDS], -1)[..., :turning, :]
+        pairs = channels.unflatten(2, (2, -1)).sum(2) * rotates
+        own = data.sel(tensor=tensor, drop=True)
+        agree(own["rotary_count"].fillna(0), pairs[..., THRESHOLDS.index(5.0)], "layer", "text", "pair")
+        for half, part in zip(("fast", "slow"), pairs.unflatten(2, (2, -1)).sum(3).unbind(2), strict=True):
+            agree(own[f"rotary_{half}_count"], part, "layer", "text", "threshold")
+            assert part[..., 0].any()
 
 
 def test_lengths_spread_and_centred_keys_against_float64(name: str) -> None:
