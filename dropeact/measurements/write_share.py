@@ -10,7 +10,6 @@ from dropeact.measurements.residual import wide
 from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, Seen
 
-
 OUTPUTS = ("o_proj", "dense")
 
 
