@@ -4,10 +4,13 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dropeact.axes import InputError
 from dropeact.measurements import attention
 from dropeact.measurements.residual import wide
 from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, Seen
+
+OUTPUTS = ("o_proj", "dense")
 
 
 def written_norms(
@@ -59,8 +62,18 @@ def labelled(seen: Seen) -> xr.Dataset:
 
 
 def _output_weight(module: nn.Module) -> Float[Tensor, "hidden width"]:
-    """W_O: the one weight whose columns are the heads' channels."""
-    for name in ("o_proj", "dense"):
+    """W_O: the one weight whose columns are the heads' channels.
+
+    Raises
+    ------
+    InputError
+        When it has a name that no tested architecture gives it.
+    """
+    for name in OUTPUTS:
         if hasattr(module, name):
             return module.get_parameter(f"{name}.weight")
-    raise NotImplementedError(type(module).__name__)
+    names = ", ".join(name for name, _ in module.named_children()) or "none"
+    raise InputError(
+        f"expected an output projection {' or '.join(OUTPUTS)}; got {type(module).__name__} with {names}; "
+        "choose another checkpoint"
+    )

@@ -1,10 +1,12 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dropeact.axes import InputError
 from dropeact.measurements import attention, write_share
 from dropeact.measurements.observe import observe
 from dropeact.measurements.write_share import written_norms
+from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, probing
 from tests import tiny_models
 from tests.tiny_models import eager_attention, weight
@@ -57,3 +59,16 @@ def test_a_first_token_without_a_value_writes_nothing_however_large_its_mass() -
     assert (observed["write_share"].sel(layer=0) == 0).all()
     assert (observed["write_score"].sel(layer=0) == 0).all()
     assert (observed["sink_score"].sel(layer=0) > 0).all()
+
+
+def test_an_output_projection_of_another_name_is_one_line() -> None:
+    module = nn.Sequential()
+    module.add_module("query", nn.Linear(8, 8))
+    module.add_module("output", nn.Linear(8, 8))
+    heads = torch.zeros(1, 2, 3, 4)
+    attended = Attended(module, heads, heads, heads, scaling=1.0)
+    with pytest.raises(InputError) as refused:
+        write_share.read_outputs(attended, heads)
+    assert str(refused.value) == (
+        "expected an output projection o_proj or dense; got Sequential with query, output; choose another checkpoint"
+    )
