@@ -39,10 +39,8 @@ def jin_low_frequency(measured: Measured) -> Conjunction:
 
     sum over layers of massive values in rotary pairs D/4 .. D/2 - 1 / in all, per tensor, a ratio of means over texts
     """
-    counts = measured.rope.phenomena["rotary_count"].sum("layer").astype(float)
-    slow = counts.isel(pair=slice(counts.sizes["pair"] // 2, None)).sum("pair")
-    every_pair = counts.sum("pair")
-    return both({t: ratio(slow.sel(tensor=t), every_pair.sel(tensor=t)) for t in ("query", "key")})
+    slow, fast = (counts.sum("layer") for counts in measured.rope.rotary_counts())
+    return both({t: ratio(slow.sel(tensor=t), (slow + fast).sel(tensor=t)) for t in ("query", "key")})
 
 
 @claim("gu-sink-rate", region=most())

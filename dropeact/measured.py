@@ -29,7 +29,8 @@ class Protocol:
         return f"{self.corpus}, {self.arm} arm, {self.site}, mean over the {self.mean_over}"
 
 
-CACHED = ("observations", "phenomena", "disruption", "effects")
+CACHED = ("observations", "phenomena", "disruption", "disruption_by_threshold", "effects")
+DOSED = ("massive", "random", "norm-matched", "next-largest", "smallest")  # as many channels as lambda makes massive
 
 
 class MissingMeasurement(Exception):
@@ -67,6 +68,11 @@ class Model:
         return self.measurement("disruption")
 
     @cached_property
+    def disruption_by_threshold(self) -> xr.Dataset:
+        """The same for masks made at other lambdas, with one random control."""
+        return self.measurement("disruption_by_threshold")
+
+    @cached_property
     def effects(self) -> xr.Dataset:
         """What leaving the first token's MLP out did to its norm, to sinks and to entropies, per text."""
         return self.measurement("effects")
@@ -84,6 +90,18 @@ class Model:
             )
             .astype(float)
         )
+
+    def rotary_counts(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Massive Query and Key values in the slower and the faster half of the rotary pairs (text, layer, tensor)."""
+        seen, threshold = self.phenomena, self.protocol.massive_threshold
+        if threshold == MASSIVE_THRESHOLD:  # counted by pair; older results have no more
+            pairs = seen["rotary_count"].astype(float)
+            middle = pairs.sizes["pair"] // 2
+            return pairs.isel(pair=slice(middle, None)).sum("pair"), pairs.isel(pair=slice(middle)).sum("pair")
+        if "rotary_slow_count" not in seen:
+            raise MissingMeasurement(f"of massive values by rotary pair at the threshold {threshold:g}")
+        slow, fast = (_at(seen[f"rotary_{half}_count"], "threshold", threshold) for half in ("slow", "fast"))
+        return slow.astype(float), fast.astype(float)
 
     def sink_scores(self, *, length: int | None = None, convention: str = "without_first_query") -> xr.DataArray:
         """Mean attention to key 0 per text, layer and head, over queries 1..length-1 (the protocol's length)."""
@@ -106,24 +124,33 @@ class Model:
         return self.observations["entropy"] / np.log(self.observations.attrs["rank_bound"])
 
     def nats(self, condition: str) -> xr.DataArray:
-        """Mean loss per text under a condition; `random` averages the random controls first."""
-        losses = self.disruption["nats"]
+        """Mean loss per text under a condition; `random` averages the random controls first.
+
+        Where the condition zeroes as many channels as are massive, lambda is the protocol's; at another than 5 there is
+        one random control.
+        """
+        threshold = self.protocol.massive_threshold if condition.startswith(DOSED) else MASSIVE_THRESHOLD
+        if threshold != MASSIVE_THRESHOLD:
+            losses = _at(self.disruption_by_threshold["nats"], "threshold", threshold)
+        else:
+            losses = self.disruption["nats"]
+            if condition not in (*losses["condition"].values.tolist(), "random"):
+                losses = self.measurement("ablation")["nats"]
         if condition != "random":
-            beyond = condition not in losses["condition"].values
-            return _condition(self.measurement("ablation")["nats"] if beyond else losses, condition)
+            return _at(losses, "condition", condition)
         chosen = [name for name in losses["condition"].values.tolist() if str(name).startswith("random")]
         return losses.sel(condition=chosen).mean("condition", skipna=False)
 
     def loss_without(self, part: str) -> xr.DataArray:
         """Loss increase (text, layer) with a part of each layer left out: a name of the atlas (`mlp`, `first`, ...)."""
         atlas = self.measurement("atlas")
-        return _condition(atlas["nats"], part) - atlas["undisturbed"]
+        return _at(atlas["nats"], "condition", part) - atlas["undisturbed"]
 
 
-def _condition(values: xr.DataArray, condition: str) -> xr.DataArray:
-    if condition not in values["condition"].values:
-        raise MissingMeasurement(f"of the condition {condition}")
-    return values.sel(condition=condition, drop=True)
+def _at(values: xr.DataArray, dim: str, label: str | float) -> xr.DataArray:
+    if label not in values[dim].values:
+        raise MissingMeasurement(f"of the {dim} {label}")
+    return values.sel({dim: label}, drop=True)
 
 
 class Measured:

@@ -13,6 +13,7 @@ from dropeact.store import Cell, Store
 
 LAYERS, HEADS, KV_HEADS, HEAD_DIM, WRITE = 6, 4, 2, 8, 2
 CONDITIONS = ("baseline", "massive", "random-0", "random-1", "random-2", "random-3", "norm-matched")
+DISRUPTED = (3.0, 4.0, 7.0, 10.0)
 ABLATED = ("top1-mean", "bottom1-mean", "next-largest", "smallest", "first-mlp", "first-value", "first-values")
 EFFECTS = ("baseline", "first-mlp", "first")
 DECODED = ("baseline", "first-mlp", "call-mlp")
@@ -143,16 +144,18 @@ def phenomena(rng: np.random.Generator, ids: list[str], half: str, moved: dict[s
     written[:, -1] *= moved.get("write_late", 1.0)
     slow = np.arange(HEAD_DIM // 2) >= HEAD_DIM // 4
     turning = np.where(slow, moved.get("slow", 0.8), 1 - moved.get("slow", 0.8))
+    pairs = turning * around(10.0, LAYERS, 2, len(turning))
     return xr.Dataset(
         lengths
         | {
             "write_score": (("text", "layer", "head"), written),
-            "rotary_count": (("text", "layer", "tensor", "pair"), turning * around(10.0, LAYERS, 2, len(turning))),
+            "rotary_count": (("text", "layer", "tensor", "pair"), pairs),
             "local_mass": (("text", "layer", "head"), around(moved.get("local", 0.2), LAYERS, HEADS)),
             "attention_share": (("text", "layer", "token_class"), share),
             "massive_activation_channels": (("text", "depth"), np.full((n, LAYERS + 1), int(moved.get("channels", 2)))),
             "activation_token": (("text", "depth", "rank"), tokens),
-        },
+        }
+        | by_threshold(pairs[..., slow].sum(-1), pairs[..., ~slow].sum(-1), moved.get("fast_from", np.inf)),
         coords={
             "text": ids,
             "half": ("text", [half] * n),
@@ -162,9 +165,19 @@ def phenomena(rng: np.random.Generator, ids: list[str], half: str, moved: dict[s
             "site": list(SITES),
             "tensor": list(TENSORS[:2]),
             "pair": range(HEAD_DIM // 2),
+            "threshold": list(THRESHOLDS),
             "token_class": ["first", "massive", "ordinary"],
         },
     )
+
+
+def by_threshold(slow: np.ndarray, fast: np.ndarray, fast_from: float) -> dict[str, Any]:
+    """Either half of the rotary pairs at every lambda: fewer as it grows, and exchanged from `fast_from` on."""
+    thresholds = np.array(THRESHOLDS)
+    counts = [(half[..., None] * 5 / thresholds) for half in (slow, fast)]
+    exchanged = [np.where(thresholds >= fast_from, *pair) for pair in zip(counts[::-1], counts, strict=True)]
+    dims = ("text", "layer", "tensor", "threshold")
+    return {f"rotary_{name}_count": (dims, values) for name, values in zip(("slow", "fast"), exchanged, strict=True)}
 
 
 def disruption(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
@@ -176,6 +189,22 @@ def disruption(rng: np.random.Generator, ids: list[str], half: str, moved: dict[
     return xr.Dataset(
         {"nats": (("text", "condition"), losses)},
         coords={"text": ids, "half": ("text", [half] * len(ids)), "condition": list(CONDITIONS)},
+    )
+
+
+def disruption_by_threshold(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
+    """Losses with massive values and as many random ones zeroed; from `harmless_from` on, massive ones cost little."""
+    massive = np.where(np.array(DISRUPTED) >= moved.get("harmless_from", np.inf), 0.05, moved.get("massive", 1.5))
+    increase = np.stack([massive, np.full_like(massive, moved.get("random", 0.0))], -1)
+    losses = undisturbed(ids)[..., None] + increase + rng.normal(0, 0.01, (len(ids), *increase.shape))
+    return xr.Dataset(
+        {"nats": (("text", "threshold", "condition"), losses)},
+        coords={
+            "text": ids,
+            "half": ("text", [half] * len(ids)),
+            "threshold": list(DISRUPTED),
+            "condition": list(CONDITIONS[1:3]),
+        },
     )
 
 
@@ -250,6 +279,7 @@ SETS = {"core": "observations", "observe": "phenomena", "ablation": "atlas"}
 MADE = {
     "observations": observations,
     "disruption": disruption,
+    "disruption_by_threshold": disruption_by_threshold,
     "phenomena": phenomena,
     "ablation": ablation,
     "decoded": decoded,

@@ -7,7 +7,7 @@ import pytest
 
 from dropeact.axes import Column
 from dropeact.measured import MissingMeasurement, natural
-from dropeact.measurements import ablation
+from dropeact.measurements import ablation, disruption_by_threshold
 from dropeact.measurements.atlas import ABLATIONS
 from dropeact.pairs import Pair
 from dropeact.report.ablation_figures import draw
@@ -100,6 +100,8 @@ def test_losses_and_atlas_without_a_condition_are_missing_by_name(planted):
 
 def test_planted_conditions_are_those_that_are_measured():
     assert synthetic.ABLATED == ablation.LOSSES
+    assert synthetic.DISRUPTED == disruption_by_threshold.THRESHOLDS
+    assert synthetic.CONDITIONS[1:3] == disruption_by_threshold.CONDITIONS
     assert synthetic.EFFECTS == ablation.EFFECTS
     assert synthetic.DECODED == ablation.DECODED
     assert tuple(ABLATIONS) == synthetic.ATLAS

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from dropeact.axes import COLUMNS, MASSIVE_THRESHOLD, SINK_THRESHOLD, SITES
+from dropeact.axes import COLUMNS, LAMBDAS, SINK_THRESHOLD, SITES
 from dropeact.estimators import PValues
-from dropeact.measured import Measured, Protocol, natural
+from dropeact.measured import Measured, MissingMeasurement, Protocol, natural
 from dropeact.pairs import Pair
 from dropeact.store import Store
 from dropeact.verdicts.registry import Claim
 from dropeact.verdicts.rule import Shown, Verdict, decide, shown
 
-LAMBDAS = (3.0, 4.0, MASSIVE_THRESHOLD, 7.0, 10.0)
 BETWEEN = (6.0, 8.0, 9.0)  # along the declared site and mean alone: points of a curve
 TAUS = (0.1, 0.2, SINK_THRESHOLD, 0.4, 0.5)
 MEANS = ("layer", "head")
@@ -77,16 +76,18 @@ def strip(claim: Claim, by_arm: Mapping[str, Measured], stored: Mapping[str, Seq
     """One claim under the product of the settings that its function asks for; the declared ones come first.
 
     `by_arm` holds the measurements of each arm, the declared one first; another arm is tried along the thresholds
-    alone, and where the claim's own measurements were made in it.
+    alone, and where the claim's own measurements were made in it. A lambda that they were not made at is left out.
     """
     first, *rest = by_arm.values()
     held = {**stored, "arm": [m.protocol.arm for m in (first, *rest) if m is first or answers(claim, m)]}
     asked = settings_of(claim, first)
+    if "massive_threshold" in asked:
+        held["massive_threshold"] = [value for value in held["massive_threshold"] if measured_at(claim, first, value)]
     varied = tuple(name for name, values in held.items() if name in asked | {"arm"} and len(values) > 1)
     if not varied:
         return None
     declared = first.protocol
-    between = BETWEEN if "massive_threshold" in varied else ()
+    between = [v for v in BETWEEN if measured_at(claim, first, v)] if "massive_threshold" in varied else []
     curve = (replace(declared, massive_threshold=value) for value in between)
     own = protocols(declared, [name for name in varied if name != "arm"], held)
     elsewhere = protocols(declared, ["arm", *(name for name in varied if name in CURVES)], held)
@@ -100,6 +101,17 @@ def answers(claim: Claim, measured: Measured) -> bool:
         claim.function(measured)
     except Exception:  # what is missing is not varied
         return False
+    return True
+
+
+def measured_at(claim: Claim, measured: Measured, threshold: float) -> bool:
+    """Whether what a claim's function needs was measured at a lambda."""
+    try:
+        claim.function(measured.under(replace(measured.protocol, massive_threshold=threshold)))
+    except MissingMeasurement:
+        return False
+    except Exception:  # measured, and without an answer: shown as that
+        return True
     return True
 
 
