@@ -11,11 +11,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
-from scipy import stats
 
 from dropeact import pairs
 from dropeact.axes import SINK_THRESHOLD, TENSORS
 from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.student import critical
 from dropeact.measured import Measured, MissingMeasurement, Model, natural
 from dropeact.report.words import NAMES
 from dropeact.store import Store
@@ -118,7 +118,7 @@ def band(axes: Axes, x: np.ndarray, values: xr.DataArray, model: Model) -> None:
 def mean_and_half_width(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over texts and half the width of its 95 % t-interval."""
     n = values.sizes["text"]
-    error = values.std("text", ddof=1) / np.sqrt(n) * stats.t.isf(ALPHA, n - 1)
+    error = values.std("text", ddof=1) / np.sqrt(n) * critical(ALPHA, n - 1)
     return values.mean("text").values, error.values
 
 
