@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 
@@ -100,6 +101,10 @@ class Drawing:
 def save(canvas: Canvas, path: Path) -> None:
     """Write an SVG without date or software metadata, so that the same data give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasSVG(canvas)
+    if (layout := canvas.get_layout_engine()) is not None:  # savefig would draw everything once more to lay it out
+        layout.execute(canvas)
+        canvas.set_layout_engine("none")
     canvas.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
