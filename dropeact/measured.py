@@ -204,13 +204,21 @@ class Measured:
         return self._per_half(values, lambda w: list(range(w + 1, values.sizes["layer"])))
 
     def _per_half(self, values: xr.DataArray, layers: Callable[[int], list[int]]) -> xr.DataArray:
-        parts = [
-            values.isel(text=values["half"].values == half)
-            .sel(layer=layers(self.write_layers[half]))
-            .mean("layer", skipna=False)
+        """Mean over some layers, others in each half: of bare variables, since strips ask for it hundreds of times."""
+        own, labels = values["half"].values, values.indexes["layer"]
+        if not set(own.tolist()) <= set(HALVES):
+            raise KeyError(f"expected texts of the halves {', '.join(HALVES)}; got {', '.join(sorted(set(own)))}")
+        texts = {half: np.flatnonzero(own == half) for half in HALVES}
+        places = {half: [labels.get_loc(layer) for layer in layers(self.write_layers[half])] for half in HALVES}
+        parts = {
+            half: values.variable.isel(text=texts[half]).isel(layer=places[half]).mean("layer", skipna=False)
             for half in HALVES
-        ]
-        return xr.concat(parts, "text", coords="minimal", compat="override").sel(text=values["text"])
+        }
+        like = values.isel(layer=0, drop=True)
+        joined = xr.Variable(like.dims, np.empty(like.shape, parts[HALVES[0]].dtype))
+        for half, part in parts.items():
+            joined[{"text": texts[half]}] = part
+        return like.copy(data=joined.values)
 
     @cached_property
     def noise(self) -> Mapping[str, float]:

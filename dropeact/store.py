@@ -10,11 +10,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import h5netcdf
@@ -22,7 +22,10 @@ import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
 
+from dropeact import netcdf
 from dropeact.axes import InputError
+
+T = TypeVar("T")
 
 SCHEMA = 1
 LOCK_SECONDS = 5.0
@@ -72,8 +75,9 @@ class Store:
         path = self.root / cell.path
         if not path.exists():
             return False
-        with _reading(path) as dataset:
-            return dataset.attrs.get("dropeact_key") == cell.key
+        attrs = _whole(netcdf.attributes, path)
+        _check_schema(attrs, path)
+        return attrs.get("dropeact_key") == cell.key
 
     def save(self, cell: Cell, dataset: xr.Dataset, provenance: dict[str, Any]) -> Path:
         """Write one cell atomically: a reader finds the old file, the new file or none, never a part of one."""
@@ -219,13 +223,7 @@ def read_dataset(path: Path) -> xr.Dataset:
     """
     if not path.is_file():
         raise InputError(f"expected a NetCDF file of dropeact; got none at {path}; measure it first")
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return dataset.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(
-            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
-        ) from None
+    return _whole(netcdf.read, path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -252,8 +250,9 @@ def _loaded(stamped: tuple[tuple[Path, int, int, int], ...]) -> xr.Dataset:
     """The files of one measurement, read once for as long as none of them is replaced."""
     halves: dict[str, list[xr.Dataset]] = {}
     for file, *_ in stamped:
-        with _reading(file) as dataset:
-            halves.setdefault(_measurement(file), []).append(dataset.load())
+        dataset = _whole(netcdf.read, file)
+        _check_schema(dataset.attrs, file)
+        halves.setdefault(_measurement(file), []).append(dataset)
     return beside([joined(parts) for parts in halves.values()])
 
 
@@ -262,21 +261,23 @@ def _stamp(file: Path) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[xr.Dataset]:
+def _whole(reader: Callable[[Path], T], path: Path) -> T:
+    """What a reader finds in a file; a file that cannot be read is refused by name."""
     try:
-        dataset = xr.open_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        return reader(path)
+    except netcdf.DEFECTS as error:
         raise InputError(
             f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
         ) from None
-    with dataset:
-        schema = dataset.attrs.get("dropeact_schema")
-        if schema is None:
-            raise InputError(f"expected a NetCDF file of dropeact; got a foreign {path}; move it away")
-        if int(schema) > SCHEMA:
-            raise InputError(f"expected results of schema {SCHEMA} or older; got {schema} in {path}; update dropeact")
-        yield dataset
+
+
+def _check_schema(attrs: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file of other making, and one of a newer schema."""
+    schema = attrs.get("dropeact_schema")
+    if schema is None:
+        raise InputError(f"expected a NetCDF file of dropeact; got a foreign {path}; move it away")
+    if int(schema) > SCHEMA:
+        raise InputError(f"expected results of schema {SCHEMA} or older; got {schema} in {path}; update dropeact")
 
 
 def _encoding(variable: xr.DataArray) -> dict[str, object]:

@@ -9,10 +9,10 @@ from math import sqrt
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.outcomes import Untestable
+from dropeact.estimators.student import normal_critical
 
 CHANCE = 0.5
 CLEAR = 2.0  # standard errors above chance
@@ -29,7 +29,7 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     ----------
     Wilson (1927), Probable inference, the law of succession, and statistical inference, J. Am. Stat. Assoc. 22.
     """
-    z = float(stats.norm.isf(ALPHA))
+    z = normal_critical(ALPHA)
     center, half = rate + z * z / (2 * n), z * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     return (center - half) / (1 + z * z / n), (center + half) / (1 + z * z / n)
 

@@ -12,10 +12,10 @@ from math import inf, nan, sqrt
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from dropeact.estimators.outcomes import PValues, Untestable
 from dropeact.estimators.regions import Region, Scale
+from dropeact.estimators.student import critical, tail
 
 ALPHA = 0.025
 LEVEL = 1 - 2 * ALPHA
@@ -88,7 +88,7 @@ class Estimate:
         if self.is_exact or deviation <= self._noise:
             return float(center <= self._noise), float(center >= -self._noise)
         t = center / (deviation / sqrt(self.texts))
-        above, below = float(stats.t.sf(t, self.texts - 1)), float(stats.t.cdf(t, self.texts - 1))
+        above, below = tail(t, self.texts - 1), tail(-t, self.texts - 1)
         return max(above, self._sign), max(below, self._sign)
 
     @cached_property
@@ -97,7 +97,7 @@ class Estimate:
         if self.denominator.min() >= 0:
             return 0.0
         t = float(self.denominator.mean()) / (spread(self.denominator) / sqrt(self.texts))
-        return float(stats.t.sf(t, self.texts - 1))
+        return tail(t, self.texts - 1)
 
     def p_values(self, region: Region) -> PValues:
         """Evidence for and against `region`: opposite tails of one test, or two one-sided tests for a margin."""
@@ -125,7 +125,7 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
     n = len(numerator)
     center, b = float(numerator.mean() / denominator.mean()), float(denominator.mean())
     residual = numerator - center * denominator  # its mean is 0: solving for c - center cancels no digits
-    covariance = np.cov(residual, denominator) * stats.t.isf(ALPHA, n - 1) ** 2 / n
+    covariance = np.cov(residual, denominator) * critical(ALPHA, n - 1) ** 2 / n
     quadratic = b * b - covariance[1, 1]
     if quadratic <= 0:
         return -inf, inf

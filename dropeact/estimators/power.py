@@ -4,11 +4,13 @@ from functools import lru_cache
 from math import ceil, isnan, sqrt
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.student import critical
 
 POWER = 0.8
+PRECISION = 1e-12  # of the smallest effect, relative
 NO_NUMBER = 100_000  # beyond this many texts we say that no number would decide
 FLIPS = 20_000
 EXACT_FLIPS = 16
@@ -16,7 +18,7 @@ EXACT_FLIPS = 16
 
 def power(effect: float, n: int, alpha: float = ALPHA) -> float:
     """Power of the one-sided one-sample t-test for a mean of `effect` standard deviations and n texts."""
-    missed = float(special.nctdtr(n - 1, effect * sqrt(n), stats.t.isf(alpha, n - 1)))
+    missed = float(special.nctdtr(n - 1, effect * sqrt(n), critical(alpha, n - 1)))
     return 1.0 if isnan(missed) else 1.0 - missed  # the series gives no number only where hardly anything is missed
 
 
@@ -26,7 +28,13 @@ def smallest_effect(n: int, family: int = 1) -> float:
 
     n = 32 alone: 0.51; in a family of 8: 0.67.
     """
-    return float(optimize.brentq(lambda effect: power(effect, n, ALPHA / family) - POWER, 1e-6, 1e6))  # pyright: ignore[reportArgumentType] - brentq is annotated as possibly returning a result object
+    low, high = 0.0, 1.0
+    while power(high, n, ALPHA / family) < POWER:
+        low, high = high, high * 2
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if power(middle, n, ALPHA / family) < POWER else (low, middle)
+    return high
 
 
 def deciding_texts(effect: float, family: int = 1) -> int | None:
@@ -48,8 +56,8 @@ def deciding_texts(effect: float, family: int = 1) -> int | None:
 @lru_cache
 def _signs(n: int) -> np.ndarray:
     if n <= EXACT_FLIPS:
-        return 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-    return np.random.default_rng(0).choice([-1, 1], size=(FLIPS, n))
+        return 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    return np.random.default_rng(0).choice([-1.0, 1.0], size=(FLIPS, n))
 
 
 def sign_flip(contrast: np.ndarray) -> float:
@@ -60,5 +68,8 @@ def sign_flip(contrast: np.ndarray) -> float:
 
 
 def skewness(contrast: np.ndarray) -> float:
-    """Sample skewness of the contrast; 0 where it has no spread. Beyond 1 in size the report flags it."""
-    return float(stats.skew(contrast)) if len(contrast) > 2 and contrast.std() > 0 else 0.0
+    """Sample skewness of the contrast, m_3 / m_2^1.5; 0 where it has no spread. Beyond 1 the report flags it."""
+    if len(contrast) <= 2 or contrast.std() == 0:
+        return 0.0
+    apart = contrast - contrast.mean()
+    return float((apart**2 * apart).mean() / (apart**2).mean() ** 1.5)

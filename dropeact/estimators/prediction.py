@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from math import inf, nan, sqrt
 from typing import NamedTuple
 
-from scipy import stats
-
 from dropeact.estimators.contrasts import ALPHA, Estimate, spread
 from dropeact.estimators.regions import Scale
+from dropeact.estimators.student import critical
 
 Figure = int | float | tuple[int | float, ...]
 
@@ -100,4 +99,4 @@ def _half_width(variances: tuple[float, ...], degrees: tuple[int, ...], level: f
         return 0.0
     shares = sum(v**2 / f for v, f in zip(variances, degrees, strict=True) if v > 0)
     freedom = total**2 / shares if shares else inf
-    return float(stats.t.isf((1 - level) / 2, freedom)) * sqrt(total)
+    return critical((1 - level) / 2, freedom) * sqrt(total)

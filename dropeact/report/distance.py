@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from math import inf, sqrt
 from typing import NamedTuple
 
-from scipy import stats
-
 from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.student import critical
 from dropeact.verdicts.records import Record
 
 FALLS_SHORT = "effect too small"  # the reason of an effect that goes the way of the statement, only not as far
@@ -71,7 +70,7 @@ def _middle(record: Record) -> float | None:
 
 
 def _t(n: int) -> float:
-    return float(stats.t.isf(ALPHA, n - 1))
+    return critical(ALPHA, n - 1)
 
 
 def _divided(value: float, spread: float) -> float:

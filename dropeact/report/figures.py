@@ -9,13 +9,14 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
-from scipy import stats
 
 from dropeact import pairs
 from dropeact.axes import SINK_THRESHOLD, TENSORS
 from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.student import critical
 from dropeact.measured import Measured, MissingMeasurement, Model, natural
 from dropeact.report.words import NAMES
 from dropeact.store import Store
@@ -100,6 +101,10 @@ class Drawing:
 def save(canvas: Canvas, path: Path) -> None:
     """Write an SVG without date or software metadata, so that the same data give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasSVG(canvas)
+    if (layout := canvas.get_layout_engine()) is not None:  # savefig would draw everything once more to lay it out
+        layout.execute(canvas)
+        canvas.set_layout_engine("none")
     canvas.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -118,7 +123,7 @@ def band(axes: Axes, x: np.ndarray, values: xr.DataArray, model: Model) -> None:
 def mean_and_half_width(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over texts and half the width of its 95 % t-interval."""
     n = values.sizes["text"]
-    error = values.std("text", ddof=1) / np.sqrt(n) * stats.t.isf(ALPHA, n - 1)
+    error = values.std("text", ddof=1) / np.sqrt(n) * critical(ALPHA, n - 1)
     return values.mean("text").values, error.values
 
 

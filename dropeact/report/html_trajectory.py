@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from dropeact import netcdf
 from dropeact.axes import InputError
 from dropeact.report.figures import mean_and_half_width
 from dropeact.report.html_charts import Chart, chart
@@ -18,8 +19,7 @@ def trajectory(directory: Path) -> list[Chart]:
     if not file.is_file():
         return []
     try:
-        with xr.open_dataset(file, engine="h5netcdf") as stored:
-            data = stored.load()
+        data = netcdf.read(file)
     except (OSError, ValueError, KeyError):
         raise InputError(f"expected a trajectory; got a damaged {file}; restore it or remove it") from None
     return [drawn(f"trajectory-{i}", label, quantity(data)) for i, (label, quantity) in enumerate(QUANTITIES)]

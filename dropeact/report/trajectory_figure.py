@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from dropeact import netcdf
 from dropeact.report.figures import COLOURS, STYLE, Figure, mean_and_half_width, save
 
 FILE = "trajectory.nc"
@@ -35,8 +36,7 @@ def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) ->
     figure = Figure(folder / "trajectory.svg", TITLE, CAPTION, "upstream")
     if figure.path.is_file() and not replace:
         return figure
-    with xr.open_dataset(file, engine="h5netcdf") as stored:
-        data = stored.load()
+    data = netcdf.read(file)
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(10.2, 5.2))
         for axes, (label, quantity) in zip(canvas.subplots(2, 3).flat, QUANTITIES, strict=True):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from math import inf, isfinite, sqrt
 
 import numpy as np
-from scipy import stats
 
 from dropeact.estimators import Argmax, Conjunction, Estimate, Region
 from dropeact.estimators.contrasts import ALPHA, spread
+from dropeact.estimators.student import critical
 from dropeact.verdicts.records import Record
 from dropeact.verdicts.rule import Outcome
 
@@ -121,7 +121,7 @@ def _recorded(record: Record) -> _Sample | None:
     if record.low is None or record.high is None or record.n < 2:
         return None
     half = (record.high - record.low) / 2
-    return _Sample(record.estimate, half / float(stats.t.isf(ALPHA, record.n - 1)), record.n, floor)
+    return _Sample(record.estimate, half / critical(ALPHA, record.n - 1), record.n, floor)
 
 
 def _floor(estimate: Estimate) -> float:
@@ -131,5 +131,5 @@ def _floor(estimate: Estimate) -> float:
 def _half(error: float, freedom: float) -> float:
     if error == 0.0:
         return 0.0
-    half = error * float(stats.t.isf(ALPHA, freedom)) if freedom > 0 else inf
+    half = error * critical(ALPHA, freedom) if freedom > 0 else inf
     return half if isfinite(half) else inf

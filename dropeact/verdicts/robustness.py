@@ -4,6 +4,7 @@ None of this is the declared rule: every setting is judged by itself, without Ho
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -14,7 +15,7 @@ from dropeact.measured import Measured, MissingMeasurement, Protocol, natural
 from dropeact.pairs import Pair
 from dropeact.store import Store
 from dropeact.verdicts.registry import Claim
-from dropeact.verdicts.rule import Shown, Verdict, decide, shown
+from dropeact.verdicts.rule import Outcome, Shown, Verdict, decide, shown
 
 BETWEEN = (6.0, 8.0, 9.0)  # along the declared site and mean alone: points of a curve
 TAUS = (0.1, 0.2, SINK_THRESHOLD, 0.4, 0.5)
@@ -79,52 +80,63 @@ def strip(claim: Claim, by_arm: Mapping[str, Measured], stored: Mapping[str, Seq
     alone, and where the claim's own measurements were made in it. A lambda that they were not made at is left out.
     """
     first, *rest = by_arm.values()
-    held = {**stored, "arm": [m.protocol.arm for m in (first, *rest) if m is first or answers(claim, m)]}
-    asked = settings_of(claim, first)
+    asked, outcome = traced(claim, first)
+    found = {first.protocol: outcome} | {
+        m.protocol: answer for m in rest if (answer := outcome_of(claim, m)) is not None
+    }
+    held = {**stored, "arm": [protocol.arm for protocol in found]}
+    at = {}
     if "massive_threshold" in asked:
-        held["massive_threshold"] = [value for value in held["massive_threshold"] if measured_at(claim, first, value)]
+        at = at_thresholds(claim, first, (*stored["massive_threshold"], *BETWEEN))
+        held["massive_threshold"] = [value for value in stored["massive_threshold"] if value in at]
     varied = tuple(name for name, values in held.items() if name in asked | {"arm"} and len(values) > 1)
     if not varied:
         return None
     declared = first.protocol
-    between = [v for v in BETWEEN if measured_at(claim, first, v)] if "massive_threshold" in varied else []
-    curve = (replace(declared, massive_threshold=value) for value in between)
+    found |= {replace(declared, massive_threshold=value): answer for value, answer in at.items()}
+    curve = (replace(declared, massive_threshold=value) for value in BETWEEN if value in at)
     own = protocols(declared, [name for name in varied if name != "arm"], held)
     elsewhere = protocols(declared, ["arm", *(name for name in varied if name in CURVES)], held)
-    others = [p for p in dict.fromkeys((*own, *curve, *elsewhere)) if p != declared]
-    return Strip(claim, varied, tuple(judged(claim, by_arm[p.arm].under(p)) for p in (declared, *others)))
+    ordered = list(dict.fromkeys((declared, *own, *curve, *elsewhere)))
+    found |= {p: outcome_of(claim, by_arm[p.arm].under(p)) for p in ordered if p not in found}
+    return Strip(claim, varied, tuple(judged(claim, p, found[p]) for p in ordered))
 
 
-def answers(claim: Claim, measured: Measured) -> bool:
-    """Whether a claim's function has what it needs."""
+def outcome_of(claim: Claim, measured: Measured) -> Outcome | None:
+    """What a claim's function finds; None where it has not what it needs."""
     try:
-        claim.function(measured)
-    except Exception:  # what is missing is not varied
-        return False
-    return True
+        return answered(claim, measured)
+    except MissingMeasurement:  # what is missing is not varied
+        return None
 
 
-def measured_at(claim: Claim, measured: Measured, threshold: float) -> bool:
-    """Whether what a claim's function needs was measured at a lambda."""
+def at_thresholds(claim: Claim, measured: Measured, thresholds: Sequence[float]) -> dict[float, Outcome | None]:
+    """What a claim's function finds at other lambdas, but for those that its measurements were not made at."""
+    found: dict[float, Outcome | None] = {}
+    for value in thresholds:
+        with suppress(MissingMeasurement):
+            found[value] = answered(claim, measured.under(replace(measured.protocol, massive_threshold=value)))
+    return found
+
+
+def answered(claim: Claim, measured: Measured) -> Outcome | None:
+    """What a claim's function finds; None where what was measured gives no answer."""
     try:
-        claim.function(measured.under(replace(measured.protocol, massive_threshold=threshold)))
+        return claim.function(measured)
     except MissingMeasurement:
-        return False
-    except Exception:  # measured, and without an answer: shown as that
-        return True
-    return True
+        raise
+    except Exception:  # shown as a setting without an answer
+        return None
 
 
-def settings_of(claim: Claim, measured: Measured) -> set[str]:
-    """The settings that a claim's function asks its protocol for; none where it cannot be evaluated at all."""
-    traced = Traced(**{name: getattr(measured.protocol, name) for name in Protocol.__dataclass_fields__})
-    view = measured.under(traced)
-    object.__getattribute__(traced, "__dict__").pop("_asked", None)
-    try:
-        claim.function(view)
-    except Exception:  # the record says why; what cannot be evaluated has no strip
-        return set()
-    return object.__getattribute__(traced, "__dict__").get("_asked", set())
+def traced(claim: Claim, measured: Measured) -> tuple[set[str], Outcome | None]:
+    """The settings that a claim's function asks its protocol for, and what it finds; neither where it cannot be."""
+    protocol = Traced(**{name: getattr(measured.protocol, name) for name in Protocol.__dataclass_fields__})
+    view = measured.under(protocol)
+    object.__getattribute__(protocol, "__dict__").pop("_asked", None)
+    outcome = outcome_of(claim, view)  # the record says why there is none; what cannot be evaluated has no strip
+    asked = object.__getattribute__(protocol, "__dict__").get("_asked", set())
+    return (set(), None) if outcome is None else (set(asked), outcome)
 
 
 def protocols(declared: Protocol, varied: Sequence[str], stored: Mapping[str, Sequence[Any]]) -> Iterator[Protocol]:
@@ -160,14 +172,14 @@ def arms(store: Store, protocol: Protocol) -> list[str]:
     return sorted(set.intersection(*found) | {protocol.arm}, key=lambda arm: (arm != protocol.arm, arm))
 
 
-def judged(claim: Claim, measured: Measured) -> Setting:
-    """One claim under one protocol, by itself."""
+def judged(claim: Claim, protocol: Protocol, outcome: Outcome | None) -> Setting:
+    """What a claim found under one protocol, judged by itself."""
     try:
-        outcome = claim.function(measured)
+        assert outcome is not None
         p: PValues = outcome.p_values(claim.region)
-        return Setting(measured.protocol, decide(p, p.decisive), shown(outcome, claim.region))
+        return Setting(protocol, decide(p, p.decisive), shown(outcome, claim.region))
     except Exception:  # a setting without an answer is shown as one
-        return Setting(measured.protocol, "untestable", None)
+        return Setting(protocol, "untestable", None)
 
 
 def of(store: Store, pair: Pair, arm: str, claims: Mapping[str, Claim]) -> dict[str, Strip]:
