@@ -1,6 +1,29 @@
-"""What can come out of an estimator: p-values, or a reason why there are none."""
+"""What can come out of an estimator: p-values, or a reason why there are none; and remarks beside either."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
+
+_heard: ContextVar[list[str] | None] = ContextVar("remarks", default=None)
+
+
+def remark(text: str) -> None:
+    """Say what a reader of the outcome has to know, such as what was left out; heard by the nearest `remarking`."""
+    heard = _heard.get()
+    if heard is not None and text not in heard:
+        heard.append(text)
+
+
+@contextmanager
+def remarking() -> Iterator[list[str]]:
+    """Collect every different remark that estimators make inside, in their order; outside nobody hears them."""
+    remarks: list[str] = []
+    token = _heard.set(remarks)
+    try:
+        yield remarks
+    finally:
+        _heard.reset(token)
 
 
 class Untestable(Exception):

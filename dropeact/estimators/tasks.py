@@ -6,7 +6,7 @@ import xarray as xr
 
 from dropeact.corpus import facts
 from dropeact.estimators.accuracy import CHANCE, lost_share, require_above_chance, require_found, task_items
-from dropeact.estimators.outcomes import Untestable
+from dropeact.estimators.outcomes import Untestable, remark
 
 PASSKEY = "passkey"
 PARAMETRIC: tuple[str, ...] = facts.PARAMETRIC
@@ -53,7 +53,7 @@ def passkeys(retrieval: xr.Dataset, condition: str, *, name: str) -> Answers:
 def counted(
     knowledge: xr.Dataset, retrieval: xr.Dataset, tasks: Sequence[str], condition: str, *, name: str
 ) -> dict[str, Answers]:
-    """The answers of those tasks that count.
+    """The answers of those tasks that count; a remark names the others with their accuracy.
 
     Raises
     ------
@@ -73,6 +73,8 @@ def counted(
             failed.append(str(reason))
     if not found:
         raise Untestable("; ".join(failed))
+    if failed:
+        remark(f"Left out: {'; '.join(failed)}")
     return found
 
 

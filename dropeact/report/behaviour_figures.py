@@ -12,6 +12,7 @@ from dropeact.corpus.retrieval import ERRORS, FORMS
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
 from dropeact.measured import Measured
+from dropeact.report.answers import shared_length
 from dropeact.report.figures import COLOURS, Drawing, Figure, draw_stored, measured_models
 from dropeact.report.words import NAMES
 from dropeact.store import Store
@@ -36,8 +37,8 @@ def with_interval(scores: xr.DataArray) -> tuple[float, float, float]:
 
 
 def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
-    """Accuracy of every task by condition; the dotted line is chance, a cross what dropping unparsed answers gives."""
-    for axes, task in zip(panels, tasks.PARAMETRIC + tasks.CONTEXTUAL[:1], strict=True):
+    """Accuracy of every task by condition; the dotted line is chance. The last panel is that of the hidden numbers."""
+    for axes, task in zip(panels[:-1], tasks.PARAMETRIC + tasks.CONTEXTUAL[:1], strict=True):
         for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
             chosen = data.isel(text=np.flatnonzero(data["task"].values == task))
             shown = [name for name in CONDITIONS if name in data["condition"].values]
@@ -53,6 +54,36 @@ def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
             ylabel="share of items right" if task == "cities" else "",
         )
     panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
+    paint_hidden(panels[-1], measured)
+
+
+def paint_hidden(axes: Axes, measured: Measured) -> None:
+    """Hidden numbers found by condition, plain and cued, at the shortest length that all conditions share."""
+    retrieval = measured_models(measured, "retrieval")
+    length = shared_length([data for _, data in retrieval])
+    if length is None:
+        axes.set_axis_off()
+        return
+    for offset, (model, data) in enumerate(retrieval):
+        shown = [name for name in CONDITIONS if name in data["condition"].values]
+        for form in (form for form in FORMS if form in data["form"].values):
+            asked = data["exact"].sel(form=form, length=length)
+            x = np.array([list(CONDITIONS).index(name) for name in shown])
+            x = x + 0.26 * (offset - 1) + 0.1 * (FORMS.index(form) - 0.5)
+            drawn = np.array([with_interval(asked.sel(condition=name)) for name in shown])
+            style = {
+                "color": COLOURS[model.name],
+                "marker": MARKERS[form],
+                "markersize": 4,
+                "linestyle": "none",
+                "lw": 1,
+            }
+            axes.errorbar(x, drawn[:, 0], yerr=drawn[:, 1:].T, label=form if offset == 0 else None, **style)
+    measured_here = {name for _, data in retrieval for name in data["condition"].values.tolist()}
+    titles = {place: title for place, (name, title) in enumerate(CONDITIONS.items()) if name in measured_here}
+    axes.set_xticks(list(titles), list(titles.values()), rotation=30, ha="right")
+    axes.set(title=f"Hidden numbers, {length} tokens", ylim=(-0.03, ABOVE), yticks=TICKS)
+    axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center")
 
 
 def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
@@ -112,9 +143,9 @@ DRAWINGS = {
             "3",
             "Accuracy by task and condition",
             "Share of items whose true completion is more probable than the false one, with Wilson intervals; the "
-            "dotted line is chance.",
+            "dotted line is chance. Last: numbers found in a text, plain (circles) and cued (squares).",
             paint_accuracy,
-            3,
+            4,
         ),
         Drawing(
             "parsing",

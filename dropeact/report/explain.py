@@ -45,7 +45,7 @@ def described(record: Record) -> list[str]:
         "p": f"support {words.number(record.p_support)}, contradict {words.number(record.p_contradict)}, "
         f"adjusted {words.number(record.p_adjusted)} within {record.family}",
         "protocol": record.protocol,
-    }
+    } | ({"notes": record.notes} if record.notes else {})
     return [f"  {name:<10} {value}" for name, value in rows.items()]
 
 

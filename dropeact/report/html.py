@@ -12,6 +12,7 @@ from markupsafe import Markup
 from dropeact import bundled, measured, pairs
 from dropeact.pairs import Pair
 from dropeact.report import effects, words
+from dropeact.report.answers import by_experiment
 from dropeact.report.first_page import first_page
 from dropeact.report.html_charts import Chart, Heat, charts, heat_maps
 from dropeact.report.html_lines import NumberLine, number_line
@@ -72,6 +73,7 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
             first=first_page(records, ()),
             effects=effects.replications(store.directory),
             sources=sorted({record.source for record in shown}),
+            answers=by_experiment(store, run),
             heats=heats,
             heat_data=scores(heats),
             trajectory=trajectory(store.directory),

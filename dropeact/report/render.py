@@ -11,6 +11,7 @@ import jinja2
 from dropeact import bundled
 from dropeact.audit import Finding
 from dropeact.report import effects, sensitivity, words
+from dropeact.report.answers import by_experiment
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
 from dropeact.report.figures import Figure
@@ -76,6 +77,7 @@ def findings(
             turned=turned(measured, strips),
             contrasts=contrasts(store, run),
             controls=controls(store, run),
+            answers=by_experiment(store, run),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
             losses=perplexities(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],

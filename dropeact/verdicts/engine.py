@@ -13,6 +13,7 @@ from dropeact import pairs, published
 from dropeact.axes import InputError
 from dropeact.estimators import NotApplicable, PValues, Region, Untestable
 from dropeact.estimators.contrasts import ALPHA, LEVEL
+from dropeact.estimators.outcomes import remarking
 from dropeact.estimators.power import sign_flip, skewness
 from dropeact.measured import Measured, MissingMeasurement
 from dropeact.store import Store
@@ -27,7 +28,7 @@ ITEMS = {"behaviour": "facts and prompts", "long": "long prompts"}  # what the s
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One claim of one kind, evaluated: an outcome with its p-values, or a reason why there is none."""
+    """One claim of one kind, evaluated: an outcome with its p-values, or a reason why there is none, and remarks."""
 
     claim: Claim
     kind: Kind
@@ -38,6 +39,7 @@ class Evaluated:
     failure: str = ""
     verdict: str = ""
     noise: Noise | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def counted(self) -> bool:
@@ -87,17 +89,18 @@ def evaluate(
 ) -> Evaluated:
     """Run one claim function; whatever it raises becomes a reason, never a pass."""
     nothing = PValues(1.0, 1.0)
-    protocol = str(measured.protocol)
+    protocol, remarks = str(measured.protocol), []
     if claim.set in ITEMS:
         protocol = f"{ITEMS[claim.set]}, {measured.protocol.arm} arm"
 
     def failed(verdict: str, reason: str) -> Evaluated:
-        return Evaluated(claim, kind, region, protocol, None, nothing, reason, verdict)
+        return Evaluated(claim, kind, region, protocol, None, nothing, reason, verdict, remarks=tuple(remarks))
 
     if claim.layers == "literal" and not measured.pair.published:
         return failed("not applicable", "names literal layers that have no general form")
     try:
-        outcome = function(measured)
+        with remarking() as remarks:
+            outcome = function(measured)
         p = outcome.p_values(region)
         noise = within_noise(outcome, region, measured, function) if p.support <= ALPHA else None
     except NotApplicable as reason:
@@ -114,7 +117,8 @@ def evaluate(
         return failed("untestable", f"error: {type(error).__name__}: {' '.join(str(error).split())}")
     if not np.isfinite(p).all():
         return failed("untestable", "the test gave no p-value (NaN)")
-    return Evaluated(claim, kind, region, protocol, outcome, PValues(1.0, p.contradict) if noise else p, noise=noise)
+    kept = PValues(1.0, p.contradict) if noise else p
+    return Evaluated(claim, kind, region, protocol, outcome, kept, noise=noise, remarks=tuple(remarks))
 
 
 def verdicts(evaluated: Sequence[Evaluated], families: Mapping[str, int]) -> list[Record]:
@@ -155,7 +159,7 @@ def record(item: Evaluated, adjusted: float, family: int) -> Record:
         p_contradict=1.0,
         p_adjusted=1.0,
         protocol=item.protocol,
-        notes=item.claim.note,
+        notes=" ".join(filter(None, (item.claim.note, *(f"{text}." for text in item.remarks)))),
         set=item.claim.set,
         claim_hash=item.claim.source_hash,
     )

@@ -16,6 +16,7 @@ from dropeact.estimators.accuracy import (
     wilson,
     without_unparsed,
 )
+from dropeact.estimators.outcomes import remarking
 
 
 def items(values, name="item"):
@@ -117,15 +118,30 @@ def test_an_intervention_that_removed_nothing_is_untestable():
         require_removed(checks(1.4, 0.9), "first-mlp", "rope")
 
 
-def test_a_model_that_performs_no_task_is_untestable_with_every_accuracy():
+def half_right(right=()):
+    """Every second item of each task right, all of the tasks in `right`, undisturbed and disturbed."""
     names = [(task, i) for task in tasks.SIZES for i in range(tasks.SIZES[task])]
-    knowledge = xr.Dataset(
-        {"correct": (("text", "condition"), np.tile(np.arange(len(names))[:, None] % 2, (1, 2)))},
+    scores = np.array([[1 if task in right else i % 2] * 2 for task, i in names])
+    return xr.Dataset(
+        {"correct": (("text", "condition"), scores)},
         coords={
             "text": [f"{task}-{i}" for task, i in names],
             "task": ("text", [task for task, _ in names]),
             "condition": ["baseline", "massive"],
         },
     )
+
+
+def test_a_model_that_performs_no_task_is_untestable_with_every_accuracy():
     with pytest.raises(Untestable, match=r"rope cities: .*0.50 of 200.*; rope sports: .*0.50 of 100"):
-        tasks.counted(knowledge, xr.Dataset(), tasks.PARAMETRIC, "massive", name="rope")
+        tasks.counted(half_right(), xr.Dataset(), tasks.PARAMETRIC, "massive", name="rope")
+
+
+def test_a_task_at_chance_beside_one_that_counts_is_remarked_on_with_its_accuracy():
+    with remarking() as remarks:
+        found = tasks.counted(half_right({"cities"}), xr.Dataset(), tasks.PARAMETRIC, "massive", name="rope")
+    assert list(found) == ["cities"]
+    assert remarks == ["Left out: rope sports: baseline accuracy 0.50 of 100 items is at chance (0.5)"]
+    with remarking() as remarks:
+        tasks.counted(half_right({"cities", "sports"}), xr.Dataset(), tasks.PARAMETRIC, "massive", name="rope")
+    assert remarks == []

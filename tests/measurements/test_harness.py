@@ -1,15 +1,24 @@
+"""The bridge to lm-evaluation-harness: against a small fake of it, and against the real one where it is installed."""
+
 import importlib.util
+import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dropeact
 from dropeact import pairs
-from dropeact.axes import InputError
+from dropeact.axes import COLUMNS, HALVES, InputError
 from dropeact.measurements import harness
 from dropeact.measurements.plan import Request
+from dropeact.store import Store, read_dataset
 from tests.checkpoints import tiny
+from tests.measurements import fake_lm_eval as fake
+
+installed = importlib.util.find_spec("lm_eval") is not None
+needs_harness = pytest.mark.skipif(not installed, reason="lm-eval is not installed")
 
 SAMPLES = [
     {
@@ -26,7 +35,7 @@ SAMPLES = [
 
 def test_items_alternate_between_halves_and_a_metric_without_a_say_is_nan_against_hand_count():
     first, second = (harness.labelled("niah", SAMPLES, half) for half in "AB")
-    assert first["text"].values.tolist() == ["niah-0-none", "niah-2-none", "niah-4-none"]
+    assert first["text"].values.tolist() == ["niah-0", "niah-2", "niah-4"]
     assert second["score"].sel(metric="512").values.tolist() == [1, 1]
     assert np.isnan(first["score"].sel(metric="1024")).all()
 
@@ -40,7 +49,7 @@ def test_a_missing_harness_is_one_line_with_the_remedy(monkeypatch, tmp_path):
         harness.measure_tasks(Request(pairs.load("smollm2-135m")), harness.Asked(("arc_easy",)), tmp_path)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed")
+@needs_harness
 def test_a_task_of_ones_own_is_scored_for_every_column_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "items.jsonl"
@@ -60,3 +69,101 @@ def test_a_task_of_ones_own_is_scored_for_every_column_and_resumes(tmp_path, mon
     rope, drope = (tree[f"{column}/harness-first/own"].to_dataset()["score"] for column in ("rope", "drope"))
     assert rope.sizes["text"] == 4
     np.testing.assert_array_equal(rope.values, drope.values)
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory):
+    checkpoint = str(tiny.saved(tmp_path_factory.mktemp("pair") / "model", layers=2))
+    return Request(pairs.of(checkpoint, checkpoint))
+
+
+def asked_of(request, out, *names, **options):
+    harness.measure_tasks(request, harness.Asked(names, **options), out)
+    return Store(out)
+
+
+def test_every_column_is_asked_once_and_the_time_it_took_is_shared_by_its_halves(request_, tmp_path, monkeypatch):
+    told = fake.Harness().install(monkeypatch)
+    store = asked_of(request_, tmp_path / "out", "two_filters")
+    asked_of(request_, tmp_path / "out", "two_filters")
+    assert len(told.calls) == len(COLUMNS)
+    seconds = [json.loads(read_dataset(file).attrs["dropeact_provenance"])["seconds"] for file in store.files()]
+    assert len(seconds) == len(COLUMNS) * len(HALVES)
+    assert all(second >= fake.SLEEP / len(HALVES) for second in seconds)
+
+
+def test_an_item_is_one_text_of_one_half_however_many_filters_it_passes_against_hand_count(
+    request_, tmp_path, monkeypatch
+):
+    fake.Harness().install(monkeypatch)
+    scores = asked_of(request_, tmp_path, "two_filters").load("rope", "harness", "first", "two_filters")["score"]
+    assert sorted(scores["text"].values.tolist()) == [f"two_filters-{n}" for n in range(fake.ITEMS)]
+    assert {n[-1] for n in scores["text"].values[scores["half"].values == "A"]} == {"0", "2", "4"}
+    assert scores["metric"].values.tolist() == ["exact_match,loose", "exact_match,strict"]
+    assert (scores.sel(metric="exact_match,loose") == 1).all()
+    assert (scores.sel(metric="exact_match,strict") == 0).all()
+
+
+def test_lengths_reach_the_tasks_with_the_tokenizer_and_leave_room_for_an_answer(request_, tmp_path, monkeypatch):
+    told = fake.Harness().install(monkeypatch)
+    seen = []
+    monkeypatch.setattr(fake.TaskManager, "all_tasks", property(lambda self: seen.append(files_of(self)) or ["ruler"]))
+    store = asked_of(request_, tmp_path, "ruler", lengths=(512, 1024), limit=7)
+    assert all("tokenizer.json" in files for files in seen)
+    call = told.calls[0]
+    assert call["manager"].metadata["max_seq_lengths"] == [512, 1024]
+    assert (call["limit"], call["model"].max_length) == (7, 1024 + harness.ANSWER_ROOM)
+    scores = store.load("drope", "harness", "first", "ruler")["score"]
+    assert scores.notnull().sum("text").to_series().to_dict() == {"1024": 2, "4096": 0, "512": 5}
+
+
+def files_of(manager):
+    return {path.name for path in Path(manager.metadata["tokenizer"]).iterdir()}
+
+
+def test_a_group_gives_the_items_of_all_its_tasks(request_, tmp_path, monkeypatch):
+    fake.Harness().install(monkeypatch)
+    scores = asked_of(request_, tmp_path, "group").load("rope", "harness", "first", "group")["score"]
+    assert {name.rsplit("-", 1)[0] for name in scores["text"].values.tolist()} == {"two_filters", "ruler"}
+    assert scores.sizes["text"] == 2 * fake.ITEMS
+
+
+def test_a_changed_definition_of_a_task_of_ones_own_is_asked_again(request_, tmp_path, monkeypatch):
+    told = fake.Harness().install(monkeypatch)
+    own = tmp_path / "tasks"
+    own.mkdir()
+    for text in ("task: two_filters", "task: two_filters", "task: two_filters  # another prompt"):
+        (own / "own.yaml").write_text(text)
+        asked_of(request_, tmp_path / "out", "two_filters", folder=str(own))
+    assert len(told.calls) == 2 * len(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("task", "silent", "message"),
+    [
+        ("nope", False, "got 'nope'; see `lm_eval ls tasks`"),
+        ("perplexity", False, "expected a number per item; got none of word_perplexity"),
+        ("ruler", True, "expected LOCAL_RANK=0"),
+    ],
+)
+def test_what_gives_no_score_is_one_line_with_the_remedy(request_, tmp_path, monkeypatch, task, silent, message):
+    fake.Harness(silent=silent).install(monkeypatch)
+    with pytest.raises(InputError, match=message):
+        asked_of(request_, tmp_path, task)
+    assert list(Store(tmp_path).files()) == []
+
+
+@needs_harness
+def test_the_fake_has_the_signatures_and_records_of_the_installed_harness():
+    from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports] - optional
+    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports] - optional
+    from lm_eval.result_schema import SampleResult  # pyright: ignore[reportMissingImports] - optional
+    from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports] - optional
+
+    pairs_of = [(fake.Harness().simple_evaluate, simple_evaluate), (fake.HFLM, HFLM), (fake.TaskManager, TaskManager)]
+    for mine, real in pairs_of:
+        known = inspect.signature(real).parameters
+        for name, parameter in inspect.signature(mine).parameters.items():
+            assert parameter.default == known[name].default, (real, name)
+    assert isinstance(TaskManager.all_tasks, property)
+    assert set(fake.record(0, "none", {})) == set(SampleResult.__annotations__)

@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from dropeact import measured as views
 from dropeact.estimators import NotApplicable, Untestable, difference, mean, ratio
+from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate
 from dropeact.measured import MissingMeasurement
 from dropeact.pairs import Pair
+from dropeact.report.explain import described
 from dropeact.store import Store
 from dropeact.verdicts import judge, load_claims
 from dropeact.verdicts.registry import Claim, Layers, Sets
@@ -138,6 +142,25 @@ def test_a_failed_manipulation_check_is_untestable_with_its_reason(planted):
         raise Untestable("first-token norm did not fall")
 
     assert one(planted, made(statement(check))).reason == "first-token norm did not fall"
+
+
+def test_a_record_says_what_its_claim_remarks_on_whatever_the_verdict(planted):
+    @statement
+    def left_out(measured):
+        remark("Left out: reviews (0.50)")
+        return ratio(measured.drope.counts("query").sum("layer"), measured.rope.counts("query").sum("layer"))
+
+    @statement
+    def nothing_left(measured):
+        left_out(measured)
+        raise Untestable("no task counts")
+
+    judged = one(planted, made(left_out, region=fewer_by_ratio()))
+    assert (judged.verdict, judged.notes) == ("supported", "Left out: reviews (0.50).")
+    assert "  notes      Left out: reviews (0.50)." in described(judged)
+    judged = one(planted, replace(made(nothing_left), note="Asked at 256 tokens."))
+    assert (judged.verdict, judged.reason) == ("untestable", "no task counts")
+    assert judged.notes == "Asked at 256 tokens. Left out: reviews (0.50)."
 
 
 def test_a_missing_measurement_is_untestable_or_not_measured(planted):

@@ -1,0 +1,232 @@
+"""Stored answers -> tables: accuracy by condition; hidden numbers answered, ranked and verified; the same by half.
+
+Rates carry Wilson's interval over items. What was not measured, or not of an earlier version's results, is a dash.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from dropeact import pairs
+from dropeact.corpus.retrieval import FORMS
+from dropeact.estimators import tasks
+from dropeact.estimators.accuracy import wilson
+from dropeact.measured import Measured, natural
+from dropeact.report.figures import mean_and_half_width, measured_models
+from dropeact.report.words import NAMES, number
+from dropeact.store import Store
+
+NOTHING = "—"
+PER_PROMPT = ("retrieval", "long_retrieval")
+CONDITIONS = {
+    "baseline": "undisturbed",
+    "massive": "massive values zeroed",
+    "random-0": "as many random ones zeroed",
+    "first-mlp": "first token's MLP left out",
+    "combined": "both",
+}
+Items = Callable[[xr.Dataset], xr.DataArray]
+
+
+class Table(NamedTuple):
+    """A table as text: its experiment, what it shows, how to read it, the head, and the rows; the first cell leads."""
+
+    experiment: str
+    title: str
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def by_experiment(store: Store, run: Mapping[str, Any]) -> dict[str, list[Table]]:
+    """Every table whose measurements are stored, by the experiment it belongs to; no other experiment has any."""
+    measured = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
+    shown: dict[str, list[Table]] = defaultdict(list)
+    for table in (accuracies(measured), found(measured), halves(measured)):
+        if table.rows:
+            shown[table.experiment].append(table)
+    return shown
+
+
+def by_log_probability(asked: xr.Dataset) -> xr.DataArray:
+    """Whether the exact number is the most probable answer of the four, a tie being none; NaN where not ranked."""
+    return _first(asked["candidate_log_probability"])
+
+
+def by_yes(asked: xr.Dataset) -> xr.DataArray:
+    """Whether p(Yes) is largest for the exact number, a tie being none; NaN where not verified."""
+    return _first(asked["candidate_yes"])
+
+
+def told_apart(asked: xr.Dataset) -> xr.DataArray:
+    """p(Yes | exact) - mean p(Yes | near miss) per prompt; NaN where not verified."""
+    yes = asked["candidate_yes"]
+    return yes.sel(candidate="exact", drop=True) - yes.drop_sel(candidate="exact").mean("candidate", skipna=False)
+
+
+def _first(values: xr.DataArray) -> xr.DataArray:
+    exact, near = values.sel(candidate="exact", drop=True), values.drop_sel(candidate="exact")
+    return (exact > near.max("candidate", skipna=False)).where(values.notnull().all("candidate"))
+
+
+RATES: dict[str, Items] = {
+    "exact": lambda asked: asked["exact"],
+    "substring": lambda asked: asked["substring"],
+    "first by log-probability": by_log_probability,
+    "first by p(Yes)": by_yes,
+}
+
+
+def shared_length(retrieval: Sequence[xr.Dataset]) -> int | None:
+    """The shortest length at which every model was asked under each of its conditions; None where there is none."""
+    asked = [set(data["length"].values[_asked(data).values].tolist()) for data in retrieval]
+    return min(set.intersection(*asked), default=None) if asked else None
+
+
+def _asked(data: xr.Dataset) -> xr.DataArray:
+    return data["exact"].notnull().all([dim for dim in data["exact"].dims if dim != "length"])
+
+
+def accuracies(measured: Measured) -> Table:
+    """Accuracy of each task by model and condition: facts, and hidden numbers in both forms at the shared length."""
+    knowledge, retrieval = (dict(_named(measured, name)) for name in ("knowledge", "retrieval"))
+    length = shared_length(list(retrieval.values()))
+    known = {name for data in (*knowledge.values(), *retrieval.values()) for name in data["condition"].values.tolist()}
+    shown = [name for name in CONDITIONS if name in known]
+    rows = []
+    for task in (*tasks.PARAMETRIC, *tasks.CONTEXTUAL[:1]):
+        for model, data in knowledge.items():
+            items = data["correct"].isel(text=np.flatnonzero(data["task"].values == task)).astype(float)
+            if items.sizes["text"]:
+                rows.append([task, model, str(items.sizes["text"]), *_by_condition(items, shown)])
+    for form in FORMS if length is not None else ():
+        for model, data in retrieval.items():
+            if form in data["form"].values:
+                items = data["exact"].sel(form=form, length=length, drop=True)
+                rows.append([f"hidden numbers, {form}", model, str(items.sizes["text"]), *_by_condition(items, shown)])
+    return Table(
+        "3",
+        "Accuracy by condition",
+        "Share of items right, with Wilson's 95 % interval over the n items. A fact is right where its true completion "
+        "is more probable than the false one (chance 0.5), a hidden number where it stands in the answer"
+        + (f" (chance 0; {length} tokens, the length that all conditions share)." if length is not None else "."),
+        ["task", "model", "n", *(CONDITIONS[name] for name in shown)],
+        rows,
+    )
+
+
+def found(measured: Measured) -> Table:
+    """Undisturbed answers by model, form and length: found, contained, ranked first, and told from a near miss."""
+    rows = [
+        [model, form, f"{length:,}", str(asked.sizes["text"]), *_rates(asked), _mean(asked, told_apart)]
+        for name in PER_PROMPT
+        for model, form, length, asked in _undisturbed(measured, name)
+    ]
+    return Table(
+        "10",
+        "Hidden numbers: answered, ranked, verified",
+        "Undisturbed, n prompts each, with Wilson's 95 % interval. Exact: the number stands in the answer as a number "
+        "of its own; substring: its digits stand anywhere in it. First: of the number and three near misses, it "
+        "is the most probable answer, or has the largest p(Yes) when asked whether it is the one (plain form only); "
+        "chance is 25 %, a tie is not first. Told apart: mean of p(Yes) of the number minus that of its near misses, "
+        "with the 95 % t-interval.",
+        ["model", "form", "tokens", "n", *RATES, "told apart"],
+        rows,
+    )
+
+
+def halves(measured: Measured) -> Table:
+    """The same rates by half, mean over lengths, per model and form: whether one half of the prompts decides."""
+    asked = [(name, *one) for name in PER_PROMPT for one in _undisturbed(measured, name)]
+    groups: dict[tuple[str, str, str], list[tuple[int, xr.Dataset]]] = {}
+    for name, model, form, length, answers in asked:
+        groups.setdefault((name, model, form), []).append((length, answers))
+    rows = [
+        [
+            model,
+            form,
+            ", ".join(f"{n:,}" for n, _ in parts),
+            *(_by_half([a for _, a in parts], r) for r in RATES.values()),
+        ]
+        for (_, model, form), parts in groups.items()
+    ]
+    sizes = " and ".join(f"{n} prompts in half {half}" for half, n in (_sizes(asked[-1][-1]) if asked else {}).items())
+    return Table(
+        "10",
+        "The same rates in half A / half B",
+        f"Mean over the lengths named; {sizes}. A rate marked ≠ differs between the halves: their Wilson intervals do "
+        "not overlap, and the rate over all prompts is that of neither.",
+        ["model", "form", "tokens", *RATES],
+        rows,
+    )
+
+
+def _undisturbed(measured: Measured, name: str) -> list[tuple[str, str, int, xr.Dataset]]:
+    """(model, form, length, answers of all prompts) of what a measurement asked without an intervention."""
+    asked = []
+    for model, data in _named(measured, name):
+        plain = data.sel(condition="baseline", drop=True)
+        for form in (form for form in FORMS if form in plain["form"].values):
+            for length in plain["length"].values.tolist():
+                chosen = plain.sel(form=form, length=length, drop=True)
+                if chosen["exact"].notnull().all():
+                    asked.append((model, form, int(length), chosen))
+    return asked
+
+
+def _named(measured: Measured, name: str) -> list[tuple[str, xr.Dataset]]:
+    return [(NAMES[model.name], data) for model, data in measured_models(measured, name)]
+
+
+def _items(asked: xr.Dataset, items: Items) -> xr.DataArray | None:
+    """One number per prompt; None where it was not measured of every prompt."""
+    try:
+        values = items(asked)
+    except KeyError:  # an earlier version's results lack the variable
+        return None
+    return values if np.isfinite(values.values.astype(float)).all() else None
+
+
+def _rates(asked: xr.Dataset) -> list[str]:
+    return [NOTHING if (values := _items(asked, items)) is None else rate(values) for items in RATES.values()]
+
+
+def _mean(asked: xr.Dataset, items: Items) -> str:
+    if (values := _items(asked, items)) is None:
+        return NOTHING
+    center, half = (float(v) for v in mean_and_half_width(values))
+    return f"{number(center)} ± {number(half)}"
+
+
+def rate(values: xr.DataArray) -> str:
+    """A rate over items with Wilson's interval: 0.75 [0.66, 0.82]."""
+    mean = float(values.mean())
+    low, high = wilson(mean, values.sizes["text"])
+    return f"{mean:.2f} [{max(low, 0.0):.2f}, {min(high, 1.0):.2f}]"
+
+
+def _by_condition(items: xr.DataArray, shown: Sequence[str]) -> list[str]:
+    known = items["condition"].values
+    chosen = {name: items.sel(condition=name, drop=True) for name in shown if name in known}
+    return [rate(chosen[name]) if name in chosen and chosen[name].notnull().all() else NOTHING for name in shown]
+
+
+def _sizes(asked: xr.Dataset) -> dict[str, int]:
+    names, counts = np.unique(asked["half"].values, return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _by_half(parts: Sequence[xr.Dataset], items: Items) -> str:
+    """Rates of half A and half B, marked where their intervals do not overlap."""
+    values = [own for part in parts if (own := _items(part, items)) is not None]
+    if not values:
+        return NOTHING
+    means = xr.concat(values, "length", coords="minimal", compat="override").mean("length").groupby("half").mean("text")
+    n = _sizes(parts[0])
+    rates = {half: float(means.sel(half=half)) for half in means["half"].values.tolist()}
+    spans = [wilson(value, n[half]) for half, value in rates.items()]
+    apart = max(low for low, _ in spans) > min(high for _, high in spans)
+    return " / ".join(f"{value:.2f}" for value in rates.values()) + (" ≠" if apart else "")
