@@ -4,7 +4,6 @@ None of this is the declared rule: every setting is judged by itself, without Ho
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -79,64 +78,59 @@ def strip(claim: Claim, by_arm: Mapping[str, Measured], stored: Mapping[str, Seq
     `by_arm` holds the measurements of each arm, the declared one first; another arm is tried along the thresholds
     alone, and where the claim's own measurements were made in it. A lambda that they were not made at is left out.
     """
-    first, *rest = by_arm.values()
-    asked, outcome = traced(claim, first)
-    found = {first.protocol: outcome} | {
-        m.protocol: answer for m in rest if (answer := outcome_of(claim, m)) is not None
-    }
-    held = {**stored, "arm": [protocol.arm for protocol in found]}
-    at = {}
+    declared, *arms = (measured.protocol for measured in by_arm.values())
+    answers = Answers(claim, by_arm)
+    asked = answers.asked(declared)
+    held = {**stored, "arm": [p.arm for p in (declared, *arms) if p is declared or answers.has(p)]}
     if "massive_threshold" in asked:
-        at = at_thresholds(claim, first, (*stored["massive_threshold"], *BETWEEN))
-        held["massive_threshold"] = [value for value in stored["massive_threshold"] if value in at]
+        held["massive_threshold"] = answers.measured_at(declared, held["massive_threshold"])
     varied = tuple(name for name, values in held.items() if name in asked | {"arm"} and len(values) > 1)
     if not varied:
         return None
-    declared = first.protocol
-    found |= {replace(declared, massive_threshold=value): answer for value, answer in at.items()}
-    curve = (replace(declared, massive_threshold=value) for value in BETWEEN if value in at)
+    between = answers.measured_at(declared, BETWEEN) if "massive_threshold" in varied else []
+    curve = (replace(declared, massive_threshold=value) for value in between)
     own = protocols(declared, [name for name in varied if name != "arm"], held)
     elsewhere = protocols(declared, ["arm", *(name for name in varied if name in CURVES)], held)
-    ordered = list(dict.fromkeys((declared, *own, *curve, *elsewhere)))
-    found |= {p: outcome_of(claim, by_arm[p.arm].under(p)) for p in ordered if p not in found}
-    return Strip(claim, varied, tuple(judged(claim, p, found[p]) for p in ordered))
+    ordered = dict.fromkeys((declared, *own, *curve, *elsewhere))
+    return Strip(claim, varied, tuple(judged(claim, protocol, answers.under(protocol)) for protocol in ordered))
 
 
-def outcome_of(claim: Claim, measured: Measured) -> Outcome | None:
-    """What a claim's function finds; None where it has not what it needs."""
-    try:
-        return answered(claim, measured)
-    except MissingMeasurement:  # what is missing is not varied
-        return None
+class Answers:
+    """What a claim's function finds under each protocol, evaluated once; what it raises where it finds nothing."""
 
+    def __init__(self, claim: Claim, by_arm: Mapping[str, Measured]) -> None:
+        self.claim = claim
+        self.by_arm = by_arm
+        self.found: dict[Protocol, Outcome | Exception] = {}
 
-def at_thresholds(claim: Claim, measured: Measured, thresholds: Sequence[float]) -> dict[float, Outcome | None]:
-    """What a claim's function finds at other lambdas, but for those that its measurements were not made at."""
-    found: dict[float, Outcome | None] = {}
-    for value in thresholds:
-        with suppress(MissingMeasurement):
-            found[value] = answered(claim, measured.under(replace(measured.protocol, massive_threshold=value)))
-    return found
+    def under(self, protocol: Protocol) -> Outcome | Exception:
+        """What the claim's function finds under a protocol."""
+        if protocol not in self.found:
+            self.found[protocol] = self._evaluated(protocol)
+        return self.found[protocol]
 
+    def has(self, protocol: Protocol) -> bool:
+        """Whether a claim's function has what it needs."""
+        return not isinstance(self.under(protocol), Exception)
 
-def answered(claim: Claim, measured: Measured) -> Outcome | None:
-    """What a claim's function finds; None where what was measured gives no answer."""
-    try:
-        return claim.function(measured)
-    except MissingMeasurement:
-        raise
-    except Exception:  # shown as a setting without an answer
-        return None
+    def measured_at(self, protocol: Protocol, thresholds: Sequence[float]) -> list[float]:
+        """The lambdas at which was measured what the claim's function needs, whether or not it has an answer there."""
+        tried = ((value, self.under(replace(protocol, massive_threshold=value))) for value in thresholds)
+        return [value for value, found in tried if not isinstance(found, MissingMeasurement)]
 
+    def asked(self, protocol: Protocol) -> set[str]:
+        """The settings that a claim's function asks its protocol for; none where it cannot be evaluated at all."""
+        traced = Traced(**{name: getattr(protocol, name) for name in Protocol.__dataclass_fields__})
+        self.found[protocol] = self._evaluated(traced)
+        return set(traced.__dict__.get("_asked", ())) if self.has(protocol) else set()
 
-def traced(claim: Claim, measured: Measured) -> tuple[set[str], Outcome | None]:
-    """The settings that a claim's function asks its protocol for, and what it finds; neither where it cannot be."""
-    protocol = Traced(**{name: getattr(measured.protocol, name) for name in Protocol.__dataclass_fields__})
-    view = measured.under(protocol)
-    object.__getattribute__(protocol, "__dict__").pop("_asked", None)
-    outcome = outcome_of(claim, view)  # the record says why there is none; what cannot be evaluated has no strip
-    asked = object.__getattribute__(protocol, "__dict__").get("_asked", set())
-    return (set(), None) if outcome is None else (set(asked), outcome)
+    def _evaluated(self, protocol: Protocol) -> Outcome | Exception:
+        view = self.by_arm[protocol.arm].under(protocol)
+        protocol.__dict__.pop("_asked", None)  # what making the view asked for
+        try:
+            return self.claim.function(view)
+        except Exception as reason:  # the record says why; here what cannot be evaluated is left out, or shown as that
+            return reason
 
 
 def protocols(declared: Protocol, varied: Sequence[str], stored: Mapping[str, Sequence[Any]]) -> Iterator[Protocol]:
@@ -172,14 +166,16 @@ def arms(store: Store, protocol: Protocol) -> list[str]:
     return sorted(set.intersection(*found) | {protocol.arm}, key=lambda arm: (arm != protocol.arm, arm))
 
 
-def judged(claim: Claim, protocol: Protocol, outcome: Outcome | None) -> Setting:
+def judged(claim: Claim, protocol: Protocol, outcome: Outcome | Exception) -> Setting:
     """What a claim found under one protocol, judged by itself."""
+    unanswered = Setting(protocol, "untestable", None)  # a setting without an answer is shown as one
+    if isinstance(outcome, Exception):
+        return unanswered
     try:
-        assert outcome is not None
         p: PValues = outcome.p_values(claim.region)
         return Setting(protocol, decide(p, p.decisive), shown(outcome, claim.region))
-    except Exception:  # a setting without an answer is shown as one
-        return Setting(protocol, "untestable", None)
+    except Exception:
+        return unanswered
 
 
 def of(store: Store, pair: Pair, arm: str, claims: Mapping[str, Claim]) -> dict[str, Strip]:
