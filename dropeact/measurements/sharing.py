@@ -1,6 +1,6 @@
 """The processes of one run -> which cells each measures; they meet in the store and never in a collective call.
 
-`accelerate launch`, `torchrun` and Slurm say in the environment how many processes there are and which one this is.
+`torchrun`, `accelerate launch` (on GPUs) and Slurm say in the environment how many processes there are and which this is.
 Each cell is written by one process, atomically, under its own name: the store of many processes is that of one. A
 process that dies costs its unfinished cells; the same command again measures them.
 """
