@@ -16,6 +16,7 @@ from tests.tiny_models import rows_entropy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; none is at hand")
 HALVES = (torch.bfloat16, torch.float16)
+HALF_MAX = torch.finfo(torch.float16).max  # 65,504
 WINDOW = 7
 
 
@@ -44,6 +45,15 @@ def exact_weights(query: Tensor, key: Tensor, visible: Tensor) -> Tensor:
     return scores.masked_fill(~visible, -math.inf).softmax(-1)
 
 
+def read(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """First-key weight, entropy and output of several blocks of rows."""
+    attended = Attended(nn.Module(), query, key, value, 16**-0.5)
+    found = [(rows.first_key, row_entropy(rows), values) for rows, values in attention._blocks(attended, mask, {})]
+    assert len(found) > 1
+    mass, entropy, output = (torch.cat(parts, 2).double() for parts in zip(*found, strict=True))
+    return mass, entropy, output
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
 @pytest.mark.parametrize("mask", ["none", "booleans", "numbers"])
 def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monkeypatch):
@@ -51,17 +61,28 @@ def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monk
     query, key, value = drawn(dtype)
     given, visible = masks()[mask]
     exact = exact_weights(query, key, visible)
-    attended = Attended(nn.Module(), query, key, value, 16**-0.5)
-    mass, entropy, output = [], [], []
-    for rows, values in attention._blocks(attended, given, {}):
-        mass.append(rows.first_key)
-        entropy.append(row_entropy(rows))
-        output.append(values)
-    assert len(mass) > 1
-    torch.testing.assert_close(torch.cat(mass, 2).double(), exact[..., 0], atol=1e-4, rtol=0)
-    torch.testing.assert_close(torch.cat(entropy, 2).double(), rows_entropy(exact), atol=1e-3, rtol=0)
+    mass, entropy, output = read(query, key, value, given)
+    torch.testing.assert_close(mass, exact[..., 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(entropy, rows_entropy(exact), atol=1e-3, rtol=0)
     expected = exact @ value.double().repeat_interleave(2, 1)
-    torch.testing.assert_close(torch.cat(output, 2).double(), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(output, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("mask", ["none", "booleans", "numbers"])
+def test_scores_beyond_half_precision_agree_with_float64_attention_on_a_gpu(mask, dtype, monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
+    query, key, value = drawn(dtype, gain=100.0)
+    products = query.double() @ key.double().repeat_interleave(2, 1).mT
+    assert products.abs().amax((-1, -2)).min() > HALF_MAX  # in every head: float16 would give inf, and then NaN
+    given, visible = masks()[mask]
+    exact = exact_weights(query, key, visible)
+    mass, entropy, output = read(query, key, value, given)
+    # scores up to 5e4 are spaced by 0.004 in float32: a weight p is off by p (1 - p) times that
+    torch.testing.assert_close(mass, exact[..., 0], atol=5e-3, rtol=0)
+    torch.testing.assert_close(entropy, rows_entropy(exact), atol=2e-2, rtol=0)
+    expected = exact @ value.double().repeat_interleave(2, 1)
+    torch.testing.assert_close(output, expected, atol=5e-3 * 100, rtol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", HALVES)
