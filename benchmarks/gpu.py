@@ -1,14 +1,30 @@
-"""A model shaped like Llama-2-7B, random bfloat16 weights made on the device, beside its matrix multiplication."""
+"""Models shaped like Llama-2-7B, random bfloat16 weights made on the device: passes, and every cell of the claims.
 
+Passes stand beside the device's matrix multiplication; cells that generate text are left out.
+"""
+
+import tempfile
 import time
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.passes import CORE, WITH_ENTROPY, WITHOUT_ENTROPY, plain, probed
+from dropeact import pairs
+from dropeact.axes import COLUMNS
+from dropeact.checkpoints.drope import dropped
+from dropeact.measurements.plan import Measuring, Request, tasks
+from dropeact.pairs import Pair
+from dropeact.store import Store
 
 SHAPE = LlamaConfig(
     vocab_size=32000,
@@ -20,12 +36,14 @@ SHAPE = LlamaConfig(
     max_position_embeddings=4096,
 )
 TEXTS, LENGTHS, ROUNDS = 8, (512, 4096), 5
-SQUARE = 8192
+SQUARE, LONGEST = 8192, 1024
+SUITE, SETS = "claim suite without generation, both models", "core,observe,ablation"
+PAIR = "llama2-7b"  # its protocol: arms, repeated sentences
 
 
 def measured() -> list[dict[str, Any]]:
     """Nothing without a CUDA device: the page says so."""
-    return on("cuda", SHAPE) if torch.cuda.is_available() else []
+    return [*on("cuda", SHAPE), claim_suite("cuda", SHAPE)] if torch.cuda.is_available() else []
 
 
 def on(device: str, shape: LlamaConfig, *, texts: int = TEXTS, lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
@@ -58,6 +76,72 @@ def random_model(device: str, shape: LlamaConfig) -> LlamaForCausalLM:
             return LlamaForCausalLM(shape).eval()
     finally:
         torch.set_default_dtype(before)
+
+
+class RandomPair(Measuring):
+    """Two random models that are measured like a pair, one in memory at a time; `making` sums the seconds they took."""
+
+    def __init__(self, device: str, shape: LlamaConfig, request: Request, store: Store) -> None:
+        super().__init__(request, store)
+        self.device, self.shape, self.making = device, shape, 0.0
+        self.tokenizer = RandomTokens(shape.vocab_size)
+
+    @cached_property
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """Names that are not those of any checkpoint."""
+        return {column: {"id": f"random-{column}", "architecture": "llama"} for column in COLUMNS}
+
+    def checkpoint(self, column: str) -> Any:
+        """The random model of a column: the weights of `rope` with or without rotation, or others without it."""
+        if self._loaded is None or self._loaded[0] != column:
+            self._loaded = None
+            _wait(self.device)
+            start = time.perf_counter()
+            torch.manual_seed(COLUMNS.index("drope" if column == "drope" else "rope"))
+            model = random_model(self.device, self.shape).requires_grad_(False)
+            model = model if column == "rope" else dropped(model)
+            self._loaded = (column, SimpleNamespace(model=model.eval(), tokenizer=self.tokenizer))
+            _wait(self.device)
+            self.making += time.perf_counter() - start
+        return self._loaded[1]
+
+
+class RandomTokens:
+    """A tokenizer that gives each text random ids of its own, as many as the cells with the longest texts need."""
+
+    bos_token_id, eos_token_id = 1, 2
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def __call__(self, text: str, **options: bool) -> dict[str, list[int]]:
+        """Ids drawn with the text as seed."""
+        drawn = np.random.default_rng(zlib.crc32(text.encode())).integers(3, self.vocabulary, LONGEST)
+        return {"input_ids": drawn.tolist()}
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        """The separator, whatever it is called."""
+        return self.eos_token_id
+
+
+def claim_suite(device: str, shape: LlamaConfig, *, pair: Pair | None = None, texts: str | None = None) -> dict:
+    """Seconds to measure and store every cell of the sets without generation, making the weights not counted.
+
+    The just-dropped model, which has the RoPE model's weights, is measured too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        shape.save_pretrained(folder)  # some cells read how many layers the RoPE checkpoint has
+        named = replace(pair or pairs.load(PAIR), rope=folder)
+        request = Request(named, texts=texts, sets=SETS, device=device, dtype="bfloat16")
+        measuring = RandomPair(device, shape, request, Store(Path(folder)))
+        start = time.perf_counter()
+        planned = tasks(measuring)
+        for task in planned:
+            measuring.store.save(task.cell, task.measure(), measuring.provenance(task.cell.column, 0.0))
+        _wait(device)
+        seconds = time.perf_counter() - start - measuring.making
+    found = {"way": SUITE, "seconds": round(seconds, 2), "making": round(measuring.making, 2)}
+    return found | {"columns": ", ".join(COLUMNS), "cells": len(planned)}
 
 
 def matrix_multiply(device: str, side: int) -> float:
