@@ -30,6 +30,17 @@ def test_excess_is_one_where_every_query_attends_to_the_first_key_and_zero_where
     assert of(causal_uniform(tokens)[:, 0]) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("tokens", [2, 64, 512])
+def test_excess_is_invariant_under_leaving_the_first_query_out(tokens):
+    mass = torch.rand(tokens, generator=torch.manual_seed(tokens))
+    mass[0] = 1  # the first query can only attend to itself
+    with_it, without = (
+        uniform.excess(float(sink_scores(mass, length=tokens, with_first_query=w)), tokens, with_first_query=w)
+        for w in (True, False)
+    )
+    assert with_it == pytest.approx(without, abs=1e-5)
+
+
 def test_excess_keeps_the_order_of_scores_and_their_labels():
     scores = xr.DataArray(np.linspace(0, 1, 11), dims="head", coords={"head": range(11)})
     moved = uniform.excess(scores, 64, with_first_query=False)

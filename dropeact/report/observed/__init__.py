@@ -1,4 +1,4 @@
-"""Stored measurements of one pair -> small tables of the report, one file a phenomenon; what is not stored is left out."""
+"""Stored measurements of one pair -> small tables of the report, one file a phenomenon; the unmeasured is left out."""
 
 from dropeact.measured import Measured
 from dropeact.report.observed import activations, balance, overlaps, patterns, sinks, writes
@@ -19,7 +19,8 @@ def tables(measured: Measured) -> dict[str, list[Table]]:
         writes.writes(measured),
         patterns.classes(measured),
         patterns.patterns(measured),
-        *balance.tables(measured),
+        *balance.at_write(measured),
+        *balance.over_layers(measured),
         activations.activations(measured),
     ]
     found: dict[str, list[Table]] = {}

@@ -1,4 +1,4 @@
-"""Stored largest activations -> which channels and tokens hold them after the write layer, and how constant they are."""
+"""Stored largest activations -> which channels and tokens hold them after the write layer, and how constantly."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import xarray as xr
 
 from dropeact.axes import HALVES
 from dropeact.measured import Measured, Model
-from dropeact.report.observed.table import INTERVAL, Quantity, Table, by_model, spread
+from dropeact.report.observed.table import Quantity, Table, by_model, spread, written
 from dropeact.report.words import number
 
 RANKS = {1: "largest", 2: "second", 3: "third"}
@@ -21,11 +21,14 @@ def activations(measured: Measured) -> Table | None:
     quantities["massive activations in a text"] = lambda model: spread(
         after_write(measured, model.phenomena["massive_activation_count"])
     )
-    quantities["median activation"] = lambda model: spread(after_write(measured, model.phenomena["activation_median"]))
+    quantities["median |h| of a text"] = lambda model: spread(
+        after_write(measured, model.phenomena["activation_median"])
+    )
     caption = (
-        "The largest |h| of a text after block w: its most frequent channel and token, in how many texts it is that one, "
-        "and the value there, mean over these texts ± its standard deviation over them. Massive: |h| > 100 and "
-        f"|h| ≥ 1000 times the median |h| of the text. {INTERVAL}"
+        f"Of |h| after block w{written(measured)}: the most frequent channel and token of each rank, the number of "
+        "texts that have the activation there, and its value, mean over these texts ± its standard deviation. "
+        "Massive: |h| > 100 and at least 1000 times the median |h| of the text. Last two rows: mean over texts ± half "
+        "the 95 % interval."
     )
     return by_model(measured, "upstream", "Which channels hold the massive activations", caption, quantities)
 

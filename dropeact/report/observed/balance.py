@@ -1,6 +1,6 @@
 """Stored Q/K lengths and residual shares -> what sharpens attention and who writes the update, at w and over layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -8,40 +8,44 @@ import xarray as xr
 from dropeact.axes import SITES
 from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.report.figures import columns
-from dropeact.report.observed.table import INTERVAL, Quantity, Table, by_model, per_text
+from dropeact.report.observed.table import INTERVAL, Table, by_model, per_text, written
 
 Profile = Callable[[Model], xr.DataArray]
-CLASSES = {"first": "first token", "massive": "tokens with a massive activation", "ordinary": "ordinary tokens"}
+Place = Callable[[xr.DataArray], xr.DataArray]
+CLASSES = {"first": "first token", "massive": "others with a massive activation", "ordinary": "ordinary tokens"}
 SAME = 1e-5  # relative difference of float32 sums
-AT_W, OVER_LAYERS = "at the write layer", "over all layers"
-
-
-def tables(measured: Measured) -> list[Table | None]:
-    """Lengths and shares at the write layer (experiment 8), and as means over layers (experiment 9)."""
-    places: dict[str, tuple[str, Callable[[xr.DataArray], xr.DataArray]]] = {
-        "8": (AT_W, measured.at_write),
-        "9": (OVER_LAYERS, lambda values: values.mean("layer", skipna=False)),
-    }
-    made = []
-    for experiment, (where, place) in places.items():
-        for title, caption, profiles in (
-            ("Queries, keys and logits", LENGTHS, lengths(measured)),
-            ("Attention's part of the update", SHARES, shares()),
-        ):
-            quantities = {name: _placed(profile, place) for name, profile in profiles.items()}
-            made.append(by_model(measured, experiment, f"{title} {where}", f"{caption} {INTERVAL}", quantities))
-    return made
-
-
 LENGTHS = (
-    "Logit spread: standard deviation of a query's scores over the keys that it sees, mean over heads and queries t ≥ 1. "
-    "Key norm: mean ‖k_j‖ of a head; centred: mean ‖k_j − mean k‖, for what all keys share shifts all scores alike and no "
-    "softmax sees it. Lengths: mean over tokens of the norm over all heads."
+    "Logit spread: standard deviation of a query's scores over the keys it sees, mean over heads and queries t ≥ 1. "
+    "Key norm: mean over keys and heads of ‖k_j‖; centred: of ‖k_j − mean k‖, for what all keys share shifts all "
+    "scores of a query alike, and no softmax sees it. Length: mean over tokens of the norm over all heads."
 )
 SHARES = (
-    "a and m are what attention and MLP add, Δ = a + m. By norms: ‖a‖ / (‖a‖ + ‖m‖). By projection: a·Δ / ‖Δ‖², whose sign "
-    "tells writing from erasing, and which with its counterpart of m adds up to 1. Medians over the tokens of a class."
+    "a and m are what attention and MLP add to a token, Δ = a + m. By norms: ‖a‖ / (‖a‖ + ‖m‖). By projection: a·Δ / "
+    "‖Δ‖², negative where attention works against the update; that of m is the rest to 1. Medians over the tokens of "
+    "a class."
 )
+
+
+def at_write(measured: Measured) -> list[Table | None]:
+    """Lengths and shares at the write layer."""
+    where = f"at the write layer{written(measured)}"
+    return [
+        _table(measured, "8", f"Queries, keys and logits {where}", LENGTHS, lengths(measured), measured.at_write),
+        _table(measured, "8", f"Attention's part of the update {where}", SHARES, shares(), measured.at_write),
+    ]
+
+
+def over_layers(measured: Measured) -> list[Table | None]:
+    """The same as means over the layers of a text."""
+    caption = "As in experiment 8, means over the layers of a text."
+
+    def place(values: xr.DataArray) -> xr.DataArray:
+        return values.mean("layer", skipna=False)
+
+    return [
+        _table(measured, "9", "Queries, keys and logits over all layers", caption, lengths(measured), place),
+        _table(measured, "9", "Attention's part of the update over all layers", caption, shares(), place),
+    ]
 
 
 def lengths(measured: Measured) -> dict[str, Profile]:
@@ -52,7 +56,9 @@ def lengths(measured: Measured) -> dict[str, Profile]:
         "key norm, centred": lambda model: model.phenomena["key_centred_norm"].mean("kv_head", skipna=False),
     }
     for tensor in ("query", "key"):
-        sites = {"": SITES[0]} if sites_agree(measured, tensor) else {f", {site}": site for site in SITES}
+        sites = (
+            {" (at either site)": SITES[0]} if sites_agree(measured, tensor) else {f", {site}": site for site in SITES}
+        )
         found |= {f"{tensor} length{words}": _length(tensor, site) for words, site in sites.items()}
     return found
 
@@ -76,8 +82,15 @@ def shares() -> dict[str, Profile]:
     }
 
 
-def _placed(profile: Profile, place: Callable[[xr.DataArray], xr.DataArray]) -> Quantity:
-    return per_text(lambda model: place(profile(model)))
+def _table(
+    measured: Measured, experiment: str, title: str, caption: str, profiles: Mapping[str, Profile], place: Place
+) -> Table | None:
+    quantities = {name: per_text(_placed(profile, place)) for name, profile in profiles.items()}
+    return by_model(measured, experiment, title, f"{caption} {INTERVAL}", quantities)
+
+
+def _placed(profile: Profile, place: Place) -> Profile:
+    return lambda model: place(profile(model))
 
 
 def _length(tensor: str, site: str) -> Profile:

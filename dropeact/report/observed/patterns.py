@@ -38,10 +38,10 @@ def patterns(measured: Measured) -> Table | None:
         f"entropy in nats (uniform {uniform.attention_entropy(tokens):.2f})": per_text(
             lambda model: over_heads(model.observations["attention_entropy"])
         ),
-        "entropy, share of its largest value (uniform 1)": per_text(
+        "entropy as a share of its largest value (uniform 1)": per_text(
             lambda model: over_heads(model.observations["attention_entropy_normalised"])
         ),
-        f"local: the five keys before the query (uniform {uniform.local_mass(tokens):.3f})": per_text(
+        f"to the five keys before the query, together (uniform {uniform.local_mass(tokens):.3f})": per_text(
             lambda model: over_heads(model.phenomena["local_mass"])
         ),
     } | {
@@ -52,9 +52,9 @@ def patterns(measured: Measured) -> Table | None:
         if distance < tokens - 1
     }
     caption = (
-        f"Means over layers, heads and the queries t ≥ 1 of {tokens} tokens; the first key is left out of what is near. "
-        "Entropy −Σ_j a_tj ln a_tj, its largest value ln(t + 1). Attention by distance is stored as a mean over the texts "
-        f"of each half, and given as their mean; all else: {INTERVAL[0].lower()}{INTERVAL[1:]}"
+        f"Attention a of {tokens} tokens, means over layers, heads and queries t ≥ 1. Entropy −Σ_j a_tj ln a_tj, at "
+        "most ln(t + 1). Local attention and attention by distance leave the first key out; the latter is stored as a "
+        f"mean over the texts alone. {INTERVAL}"
     )
     return by_model(measured, "7", "How spread and how local attention is", caption, quantities)
 

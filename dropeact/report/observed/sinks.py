@@ -16,8 +16,9 @@ from dropeact.report.observed.table import INTERVAL, Quantity, Table, by_model, 
 CONVENTIONS = {"without_first_query": "first query left out", "with_first_query": "first query included"}
 READING = (
     "The score of a head is its mean attention to the first key; a sink is a head whose score is at least "
-    f"{SINK_THRESHOLD}; the excess is (score − u) / (1 − u), u the score of uniform attention: H_T / T with the first "
-    "query and (H_T − 1) / (T − 1) without, H_T = 1 + 1/2 + … + 1/T. Means over the layers and heads of a text."
+    f"{SINK_THRESHOLD}. The excess is (score − u) / (1 − u), u the score of uniform attention: H_T / T with the first "
+    "query, (H_T − 1) / (T − 1) without, H_T = 1 + 1/2 + … + 1/T; it is the same with and without. Means over layers "
+    "and heads."
 )
 
 
@@ -60,7 +61,7 @@ def conventions(measured: Measured) -> Table | None:
     quantities = (
         {f"share of sinks: {words}": per_text(way.rate) for words, way in ways.items()}
         | {f"score: {words} (uniform {way.uniform})": per_text(way.score) for words, way in ways.items()}
-        | {f"excess: {words}": per_text(way.excess) for words, way in ways.items()}
+        | {f"excess: {n} tokens": per_text(Reading(n, "without_first_query").excess) for n in lengths}
     )
     return by_model(
         measured, "4", "Sinks by length, with and without the first query", f"{READING} {INTERVAL}", quantities
@@ -79,18 +80,17 @@ def first_tokens(measured: Measured) -> Table | None:
     for name, read in (("share of sinks", way.rate), ("score", way.score), ("excess", way.excess)):
         quantities |= {f"{name}: {arm} arm": _in_arm(views[arm], read, common) for arm in texts}
     caption = (
-        f"{READING} {way.length} tokens, first query left out, the same {len(common)} texts in every arm: as they are "
-        f"(first), or after the tokenizer's first token (bos) or a separator; uniform attention scores {way.uniform}. "
+        f"As above, {way.length} tokens, first query left out, the same {len(common)} texts in every arm: as they are "
+        f"(first), after the beginning-of-text token (bos), after a separator. Uniform attention scores {way.uniform}. "
     )
     return by_model(measured, "4", "Sinks by first token", caption + INTERVAL, quantities)
 
 
 def valley(measured: Measured) -> Table | None:
     """How low the entropy of the representations falls, and how far they align."""
-    share: Callable[[Model], xr.DataArray] = lambda model: _after_blocks(model.entropy_share).min("depth")
     quantities = {
         "smallest entropy (nats)": per_text(lambda m: _after_blocks(m.observations["entropy"]).min("depth")),
-        "the same as a share of its largest value": per_text(share),
+        "the same as a share of its largest value": per_text(lambda m: _after_blocks(m.entropy_share).min("depth")),
         "largest anisotropy": per_text(lambda m: _after_blocks(m.observations["anisotropy"]).max("depth")),
     }
     caption = (

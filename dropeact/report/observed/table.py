@@ -1,6 +1,6 @@
 """Quantities of the stored models -> one small table of the report: a row a quantity, a column a model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import xarray as xr
@@ -69,11 +69,20 @@ def spread(values: xr.DataArray) -> str:
     return shown if n == texts else f"{shown} ({n} of {texts} texts)"
 
 
-def over(values: Sequence[float] | xr.DataArray) -> str:
-    """Mean of layers, and the smallest and the largest of them."""
-    known = xr.DataArray(values).astype(float)
-    known = known[known.notnull().values]
-    if not known.size:
+def written(measured: Measured) -> str:
+    """The write layer in brackets; nothing where it is not known."""
+    try:
+        layers = sorted(set(measured.write_layers.values()))
+    except (MissingMeasurement, KeyError):
+        return ""
+    return f" (layer {' or '.join(map(str, layers))})"
+
+
+def over(values: xr.DataArray) -> str:
+    """Mean over layers, the smallest and the largest of them, and of how many where some have no such number."""
+    known = values.astype(float).dropna("layer")
+    n, layers = known.sizes["layer"], values.sizes["layer"]
+    if n == 0:
         return NONE
     mean, low, high = (number(float(value)) for value in (known.mean(), known.min(), known.max()))
-    return f"{mean} ({low} to {high})"
+    return f"{mean} ({low} to {high}{'' if n == layers else f'; {n} of {layers} layers'})"

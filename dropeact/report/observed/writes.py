@@ -5,7 +5,7 @@ from collections.abc import Callable
 import xarray as xr
 
 from dropeact.measured import Measured, Model
-from dropeact.report.observed.table import INTERVAL, Quantity, Table, by_model, per_text, spread
+from dropeact.report.observed.table import INTERVAL, Quantity, Table, by_model, per_text, spread, written
 
 Profile = Callable[[Model], xr.DataArray]
 
@@ -22,7 +22,7 @@ def value_ratio(model: Model) -> xr.DataArray:
 
 PROFILES: dict[str, Profile] = {
     "write share of the first token": write_share,
-    "norm of its value, of the others' mean": value_ratio,
+    "norm of its value beside the others'": value_ratio,
 }
 
 
@@ -32,8 +32,9 @@ def writes(measured: Measured) -> Table | None:
     for name, profile in PROFILES.items():
         quantities |= {f"{name}, {where}": quantity for where, quantity in places(measured, profile).items()}
     caption = (
-        "Write share: a_t0 ‖W_O v_0‖ / ‖Σ_j a_tj W_O v_j‖, mean over the queries t ≥ 1 and the heads. Norm of its value: "
-        "‖v_0‖ / mean over t ≥ 1 of ‖v_t‖, mean over key/value heads. w is the layer that writes the first token's norm. "
+        "Write share: a_t0 ‖W_O v_0‖ / ‖Σ_j a_tj W_O v_j‖, mean over queries t ≥ 1 and heads: above 1 where the "
+        "others cancel part of it. Value norm: ‖v_0‖ / mean of ‖v_t‖ over t ≥ 1, mean over key/value heads. w is the "
+        f"layer that writes the first token's norm{written(measured)}. "
     )
     return by_model(measured, "5", "What the first token's value writes", caption + INTERVAL, quantities)
 
