@@ -120,8 +120,8 @@ def token_average(measured: Measured) -> Contrast:
     """Attention's share at the write layer from mean norms over all tokens, and from median norms of ordinary ones."""
     shares = _each(measured, lambda model: model.phenomena)
     return Contrast(
-        "norms averaged over all tokens, the first one among them, instead of the median ordinary token's (of so many "
-        "tokens the first moves no median)",
+        "norms averaged over all tokens, the first among them, instead of the median ordinary token's (leaving one of "
+        "so many out moves no median)",
         "attention's share of the update at the write layer, a ratio of averages",
         _means(shares, lambda seen: measured.at_write(seen["attention_share_of_means"])),
         _means(shares, lambda seen: measured.at_write(_share_of_medians(seen))),

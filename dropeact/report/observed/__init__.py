@@ -2,7 +2,7 @@
 
 from dropeact.measured import Measured
 from dropeact.report.observed import activations, balance, overlaps, patterns, sinks, writes
-from dropeact.report.observed.noise import Noise, floors, noise
+from dropeact.report.observed.floor import Noise, floors, noise
 from dropeact.report.observed.table import Table
 
 __all__ = ["Noise", "Table", "floors", "noise", "tables"]

@@ -21,7 +21,7 @@ def activations(measured: Measured) -> Table | None:
     quantities["massive activations in a text"] = lambda model: spread(
         after_write(measured, model.phenomena["massive_activation_count"])
     )
-    quantities["median |h| of a text"] = lambda model: spread(
+    quantities["median activation of a text"] = lambda model: spread(
         after_write(measured, model.phenomena["activation_median"])
     )
     caption = (

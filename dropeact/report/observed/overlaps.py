@@ -32,7 +32,7 @@ def overlaps(measured: Measured) -> Table | None:
         "out); Spearman's correlation and the cosine of the matrices M (head × channel) of a layer. "
     )
     names = [f"RoPE and {NAMES[other.name]}" for other in others]
-    return trimmed(Table("1", "Do the same channels stand out?", caption + LAYERS, names, rows))
+    return trimmed(Table("1", "Channels that stand out in both models", caption + LAYERS, names, rows))
 
 
 def inequality(measured: Measured) -> Table | None:

@@ -45,7 +45,7 @@ def patterns(measured: Measured) -> Table | None:
             lambda model: over_heads(model.phenomena["local_mass"])
         ),
     } | {
-        f"to the key {distance} before the query (uniform {uniform.distance_mass(tokens, distance):.4f})": (
+        f"at distance {distance} (uniform {uniform.distance_mass(tokens, distance):.4f})": (
             lambda model, distance=distance: at_distance(model, distance)
         )
         for distance in DISTANCES
