@@ -13,6 +13,7 @@ from dropeact.measured import Measured, natural
 from dropeact.measurements import uniform
 from dropeact.report import observed, provenance
 from dropeact.report.observed import activations, balance, floor, overlaps, patterns, sinks, table, writes
+from dropeact.report.render import environment
 from dropeact.store import Cell, Store
 from dropeact.verdicts.records import as_json, from_json
 from tests.synthetic_results import HEAD_DIM, HEADS, KV_HEADS, LAYERS, PAIR, WRITE, results, run_record
@@ -256,6 +257,13 @@ def test_what_is_not_stored_is_left_out_row_by_row_and_table_by_table(tmp_path):
     bare = Store(tmp_path / "bare")
     bare.write_run(run_record(PAIR, 0))
     assert observed.tables(natural(bare, PAIR)) == {}
+
+
+def test_a_bar_in_a_name_does_not_end_a_cell_of_the_report():
+    drawn = table.Table("1", "Title", "Caption.", ["RoPE"], [("norm |h|", ["1.00"])])
+    lines = environment().get_template("observed.md.j2").render(tables=[drawn]).splitlines()
+    assert lines[:3] == ["| | RoPE |", "|---|---|", "| norm \\|h\\| | 1.00 |"]
+    assert "*Title.* Caption." in lines
 
 
 def test_spread_against_hand_count():

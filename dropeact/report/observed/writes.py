@@ -34,7 +34,7 @@ def writes(measured: Measured) -> Table | None:
     caption = (
         "Write share: a_t0 ‖W_O v_0‖ / ‖Σ_j a_tj W_O v_j‖, mean over queries t ≥ 1 and heads: above 1 where the "
         "others cancel part of it. Value norm: ‖v_0‖ / mean of ‖v_t‖ over t ≥ 1, mean over key/value heads. w is the "
-        f"layer that writes the first token's norm{written(measured)}. "
+        f"layer that writes the first token's norm in RoPE{written(measured)}. "
     )
     return by_model(measured, "5", "What the first token's value writes", caption + INTERVAL, quantities)
 
