@@ -131,9 +131,7 @@ def measured(tmp_path_factory) -> Measured:
             store.save(
                 Cell(column, "passages", "first", half, "phenomena"), phenomena(half, rotated=column != "drope"), {}
             )
-    still = stored_floor(
-        entropy=[0, 1e-6, 0.5], massive_count=[0, 0, 0], first_norm=[0, np.nan, 2], anisotropy=[np.nan] * 3
-    )
+    still = stored_floor(entropy=[0, 1e-6, 0.5], massive_count=[0, 0, 0], first_norm=[0, np.nan, 2])
     store.save(Cell("rope", "passages", "first", "A", "noise-floor"), still, {})
     return natural(store, PAIR)
 
@@ -229,16 +227,22 @@ def test_noise_floor_by_comparison_and_what_counts_against_hand_count(measured):
     found = floor.noise(measured)
     assert found is not None
     assert found.comparisons == ["one by one or together", "bfloat16"]
-    assert dict(found.rows) == {"anisotropy": ["—", "—"], "entropy": ["1.00e-06", "0.500"], "first_norm": ["—", "2.00"]}
+    assert dict(found.rows) == {"entropy": ["1.00e-06", "0.500"], "first_norm": ["—", "2.00"]}
     assert "bfloat16 changes does not count" in found.caption
     assert "Nothing at all changed in: the same pass again." in found.caption
     assert "In no comparison changed: massive_count." in found.caption
 
 
+def test_a_floor_without_a_number_is_null_and_relative_changes_are_no_floor(measured):
+    view = natural(measured.store, PAIR)
+    view.__dict__["noise"] = {"absolute_entropy": np.nan, "relative_entropy": 0.1}
+    assert observed.floors(view) == {"entropy": None}
+
+
 def test_verdicts_carry_the_noise_floor_and_older_ones_are_read_as_they_are(measured):
     run = measured.store.read_run()
     mine = provenance(measured.store, run)
-    assert mine["noise_floor"] == {"anisotropy": None, "entropy": 1e-6, "first_norm": 0.0, "massive_count": 0.0}
+    assert mine["noise_floor"] == {"entropy": 1e-6, "first_norm": 0.0, "massive_count": 0.0}
     assert "schema" not in mine
     written = as_json([], mine)
     assert json.loads(written)["schema"] == 1
