@@ -127,7 +127,7 @@ def test_accuracy_by_condition_has_the_facts_and_the_hidden_numbers_at_the_share
     assert ("cities", "RoPE", "200") not in shown
     assert shown["hidden numbers, cued", "RoPE", "100"]["massive values zeroed"] == "0.50 [0.40, 0.60]"
     assert "256 tokens" in table.caption
-    assert "first token's MLP left out" not in table.head
+    assert "first token's MLP left out" not in table.columns
 
 
 def test_what_an_earlier_version_did_not_store_is_a_dash_and_nothing_stored_is_no_table(tmp_path):
