@@ -1,4 +1,4 @@
-"""`python -m dropeact` is the command `dropeact` (what `accelerate launch -m` needs)."""
+"""`python -m dropeact` is the command `dropeact` (what `torchrun -m` needs)."""
 
 from dropeact.cli import main
 

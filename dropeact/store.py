@@ -8,6 +8,7 @@ cell again when that hash changed, and never overwrites a file it does not under
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,7 @@ import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
 
-from dropeact import netcdf
+from dropeact import failures, netcdf
 from dropeact.axes import InputError
 
 T = TypeVar("T")
@@ -140,6 +141,8 @@ class Store:
     def write_run(self, run: dict[str, Any]) -> None:
         """Write `run.json` atomically."""
         write_text(self.directory / "run.json", json.dumps({"schema": SCHEMA} | run, indent=1, sort_keys=True) + "\n")
+        for leftover in self.directory.glob("run.json.tmp.*"):  # of a process that was killed; one process writes it
+            leftover.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self, name: str = ".lock") -> Iterator[None]:
@@ -207,8 +210,11 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = {str(name): _encoding(variable) for name, variable in dataset.data_vars.items()}
     # libver: HDF5's newer headers take a third less room in files as small as these
-    with _replacing(path) as temporary, h5netcdf.File(temporary, "w", libver="latest") as file:
+    written = io.BytesIO()  # in memory first: HDF5 ends the process where a disk is full
+    with h5netcdf.File(written, "w", libver="latest") as file:
         dataset.dump_to_store(H5NetCDFStore(file), encoding=encoding)
+    with _replacing(path) as temporary:
+        temporary.write_bytes(written.getbuffer())
     for leftover in path.parent.glob(f"{path.name}.tmp.*"):  # of a process that was killed; one process writes a cell
         leftover.unlink(missing_ok=True)
 
@@ -241,6 +247,8 @@ def _replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise failures.told(error, path) or error from None
     finally:
         temporary.unlink(missing_ok=True)
 

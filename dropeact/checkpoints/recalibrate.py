@@ -52,7 +52,8 @@ def recalibrate(options: Options) -> Path:
         When the destination exists, the source has no rotation, the corpus is too small, or memory will not suffice.
     """
     check_places(options)
-    accelerator = Accelerator()
+    # without `cpu`, accelerate takes each process that torchrun starts on CPUs for the only one
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     check_source(options, accelerator.device)
     check_share(options, accelerator.num_processes)
     parent = load(options.source, device=accelerator.device)

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from dropeact import failures
 from dropeact.axes import InputError
 from dropeact.cli import judging, listing, making, measuring
 
@@ -27,9 +28,12 @@ for command in (judging.audit, making.convert, making.recalibrate, measuring.tra
 
 
 def main() -> None:
-    """Run the command; unusable input is one line and exit status 2."""
+    """Run the command; unusable input, or a place that cannot be written, is one line and exit status 2."""
     try:
         app()
-    except InputError as error:
-        print(f"dropeact: {error}", file=sys.stderr)
+    except Exception as error:
+        line = error if isinstance(error, InputError) else failures.told(error)
+        if line is None:
+            raise
+        print(f"dropeact: {line}", file=sys.stderr)
         sys.exit(2)

@@ -1,6 +1,6 @@
 """The processes of one run -> which cells each measures; they meet in the store and never in a collective call.
 
-`accelerate launch`, `torchrun` and Slurm say in the environment how many processes there are and which one this is.
+`torchrun`, `accelerate launch` (on GPUs) and Slurm say how many processes there are and which one this is.
 Each cell is written by one process, atomically, under its own name: the store of many processes is that of one. A
 process that dies costs its unfinished cells; the same command again measures them.
 """
@@ -67,8 +67,8 @@ def wait_for(tasks: Sequence[Task], store: Store) -> None:
     InputError
         When nothing new was stored for an hour: the process that should have measured them has died.
     """
-    since, seen = time.monotonic(), -1
-    while missing := [task for task in tasks if not store.holds(task.cell)]:
+    missing, since, seen = list(tasks), time.monotonic(), -1
+    while missing := [task for task in missing if not store.holds(task.cell)]:  # what is stored stays
         if len(store.files()) != seen:
             since, seen = time.monotonic(), len(store.files())
         if time.monotonic() - since > PATIENCE_SECONDS:

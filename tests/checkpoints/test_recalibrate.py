@@ -28,6 +28,12 @@ from dropeact.checkpoints.options import Options
 from dropeact.checkpoints.recalibrate import recalibrate
 recalibrate(Options(**json.loads(sys.argv[1])))
 """
+TOLD = """
+from pathlib import Path
+from accelerate import PartialState
+state = PartialState()
+Path(__file__).with_name(f"rank-{state.process_index}").write_text(str(state.num_processes))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -125,11 +131,15 @@ def test_killed_and_started_again_it_reaches_the_same_loss_as_in_one_sitting(opt
 def test_two_processes_follow_the_loss_of_one(options, tmp_path):
     alone = recalibrate(options)
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT + TOLD)
     shared = replace(options, destination=str(tmp_path / "shared"))
-    launcher = ["-m", "accelerate.commands.launch", "--num_processes=2", "--cpu", "--main_process_port=0"]
-    assert launched(shared, *launcher, str(script)).wait(timeout=120) == 0
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    assert launched(shared, *launcher, str(script)).wait(timeout=240) == 0
+    assert {file.name: file.read_text() for file in tmp_path.glob("rank-*")} == {"rank-0": "2", "rank-1": "2"}
+    assert [row["step"] for row in rows(tmp_path / "shared")] == [row["step"] for row in rows(alone)]
     assert losses(tmp_path / "shared") == pytest.approx(losses(alone), abs=1e-3)
+    weights = [load(str(place)).model.state_dict() for place in (tmp_path / "shared", alone)]
+    torch.testing.assert_close(*weights, atol=1e-3, rtol=0)
 
 
 def test_cross_entropy_lowers_the_loss_with_and_without_rotation(options, tmp_path):

@@ -19,6 +19,15 @@ def started(inputs, out, rank, count):
     return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+def launched(inputs, out, count):
+    """The launcher of torch, which starts `count` processes of one thread and tells each its rank."""
+    unset = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
+    line = [*launcher, "-m", "dropeact", "measure", *inputs, f"--out={out}"]
+    return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
 def same(one, other):
     """Both folders hold the same numbers, bit for bit; the noise floor apart, which measures just that."""
     ours, theirs = Store(one).files(), Store(other).files()

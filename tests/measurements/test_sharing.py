@@ -1,3 +1,4 @@
+import contextlib
 import signal
 import time
 
@@ -9,7 +10,15 @@ from dropeact.measurements import sharing
 from dropeact.measurements.measuring import Task
 from dropeact.measurements.sharing import Share, share
 from dropeact.store import Cell, Store
-from tests.measurements.runs import same, started
+from tests.measurements.runs import launched, same, started
+
+
+@pytest.fixture(scope="module")
+def one(inputs, tmp_path_factory):
+    """A run of one process."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    assert started(inputs, out, 0, 1).wait(timeout=240) == 0
+    return out
 
 
 def task(name, passes, **depends):
@@ -38,8 +47,7 @@ def test_a_cell_that_never_comes_is_one_line_not_a_hang(tmp_path, monkeypatch):
         sharing.wait_for([task("observations", 1)], Store(tmp_path))
 
 
-def test_two_processes_store_what_one_does_bit_for_bit_also_after_one_was_killed(inputs, tmp_path):
-    assert started(inputs, tmp_path / "one", 0, 1).wait(timeout=120) == 0
+def test_two_processes_store_what_one_does_bit_for_bit_also_after_one_was_killed(inputs, one, tmp_path):
     first, second = (started(inputs, tmp_path / "two", rank, 2) for rank in range(2))
     deadline = time.monotonic() + 60
     while len(Store(tmp_path / "two").files()) < 3 and time.monotonic() < deadline:
@@ -47,9 +55,25 @@ def test_two_processes_store_what_one_does_bit_for_bit_also_after_one_was_killed
     second.send_signal(signal.SIGKILL)
     first.send_signal(signal.SIGKILL)
     kept = len(Store(tmp_path / "two").files())
-    assert 3 <= kept < len(Store(tmp_path / "one").files())
+    assert 3 <= kept < len(Store(one).files())
     assert not (tmp_path / "two" / "run.json").exists()
     again = [started(inputs, tmp_path / "two", rank, 2) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in again] == [0, 0]
+    assert [process.wait(timeout=240) for process in again] == [0, 0]
     assert (tmp_path / "two" / "run.json").is_file()
-    same(tmp_path / "one", tmp_path / "two")
+    same(one, tmp_path / "two")
+
+
+def test_two_ranks_that_torchrun_starts_store_what_one_process_does_bit_for_bit(inputs, one, tmp_path):
+    process, holders = launched(inputs, tmp_path / "two", 2), {}
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        for file in (tmp_path / "two").glob(".lock*.holder"):
+            with contextlib.suppress(FileNotFoundError):  # it has just finished
+                holders[file.name] = file.read_text() or holders.get(file.name, "")
+        time.sleep(0.01)
+    said = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 0, said
+    assert set(holders) == {".lock.holder", ".lock.1.holder"}  # ranks 0 and 1 ...
+    assert len(set(holders.values())) == 2  # ... in processes of their own
+    assert said.count("measured: ") == 2
+    same(one, tmp_path / "two")
