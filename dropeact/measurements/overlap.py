@@ -5,7 +5,6 @@ import xarray as xr
 from scipy import stats
 
 from dropeact.axes import MASSIVE_THRESHOLD
-from dropeact.measurements.rotary_frequency import massive, within
 
 
 def jaccard(one: xr.DataArray, other: xr.DataArray, *, threshold: float = MASSIVE_THRESHOLD) -> xr.DataArray:
@@ -39,6 +38,16 @@ def gini(norms: xr.DataArray) -> xr.DataArray:
     """
     axes = within(norms)
     return xr.apply_ufunc(_gini, norms.astype(np.float64), input_core_dims=[axes], vectorize=True)
+
+
+def massive(norms: xr.DataArray, *, threshold: float) -> xr.DataArray:
+    """Channels whose norm is larger than `threshold` times the mean over heads and channels of their layer."""
+    return norms > threshold * norms.mean(within(norms))
+
+
+def within(norms: xr.DataArray) -> list[str]:
+    """The dimensions of one layer."""
+    return [str(name) for name in norms.dims if name in ("head", "kv_head", "dim")]
 
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> float:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropeact import bundled, published
+from dropeact import bundled, pairs, published
 from dropeact.audit import Finding, audit
-from dropeact.report import ablation_figures, behaviour_figures, observe_figures, sensitivity
+from dropeact.measured import natural
+from dropeact.report import ablation_figures, behaviour_figures, observe_figures, observed, sensitivity
 from dropeact.report.audit_figure import audit_figure
 from dropeact.report.figures import Figure, draw
 from dropeact.report.overview_figure import overview_figure
@@ -47,7 +48,7 @@ def write(
     strips = sensitivity.strips(store, run)
     curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
     if replace:
-        write_text(directory / "verdicts.json", as_json(judged, provenance(run)))
+        write_text(directory / "verdicts.json", as_json(judged, provenance(store, run)))
         write_text(directory / "records.csv", as_csv(judged))
     write_text(target, findings(store, run, judged, figures, audited, target, overview, strips, curves))
     return target
@@ -86,6 +87,7 @@ def figure_folder(directory: Path, target: Path) -> Path:
     return directory / "figures" if near else target.parent / "figures"
 
 
-def provenance(run: dict) -> dict:
-    """The part of run.json that verdicts.json repeats."""
-    return {key: value for key, value in run.items() if key != "schema"}
+def provenance(store: Store, run: dict) -> dict:
+    """What verdicts.json says of the run: run.json, and the noise floor of every variable that has one."""
+    view = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
+    return {key: value for key, value in run.items() if key != "schema"} | {"noise_floor": observed.floors(view)}

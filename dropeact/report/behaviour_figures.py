@@ -12,8 +12,8 @@ from dropeact.corpus.retrieval import ERRORS, FORMS
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
 from dropeact.measured import Measured
-from dropeact.report.answers import shared_length
 from dropeact.report.figures import COLOURS, Drawing, Figure, draw_stored, measured_models
+from dropeact.report.observed.answers import shared_length
 from dropeact.report.words import NAMES
 from dropeact.store import Store
 

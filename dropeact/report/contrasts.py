@@ -8,6 +8,7 @@ import xarray as xr
 
 from dropeact import pairs
 from dropeact.measured import Measured, MissingMeasurement, Model, natural
+from dropeact.measurements.uniform import sink_score
 from dropeact.store import Store
 
 SHORT = (6, 7, 8, 9)
@@ -41,20 +42,29 @@ def contrasts(store: Store, run: Mapping[str, Any]) -> list[Contrast]:
     return found
 
 
-def uniform_score(length: int) -> float:
-    """Sink score of uniform causal attention, the first query included: H_T / T, H the harmonic number."""
-    return sum(1 / i for i in range(1, length + 1)) / length
-
-
 def short_prompts(measured: Measured) -> Contrast:
-    """Sink rates of 6 to 9 tokens, the first query among them, against 64 tokens without it."""
-    rates = _each(measured, lambda model: model.measurement("contrasts")["sink_rate"].sel(rebuilding="as used"))
-    references = ", ".join(f"{uniform_score(length):.2f}" for length in (*SHORT, 64))
+    """Sink rates of 6 to 9 tokens against those of 64 tokens, the first query among them in both."""
+    rates = _sink_rates(measured)
+    references = ", ".join(f"{sink_score(length, with_first_query=True):.2f}" for length in (*SHORT, 64))
     return Contrast(
         f"prompts of 6 to 9 tokens instead of 64 (uniform attention scores {references} at 6, 7, 8, 9, 64 tokens)",
-        "sink rate at τ = 0.3",
+        "sink rate at τ = 0.3, the first query included",
         _means(rates, lambda rate: rate.sel(length=list(SHORT), convention="with_first_query")),
-        _means(rates, lambda rate: rate.sel(length=64, convention="without_first_query")),
+        _means(rates, lambda rate: rate.sel(length=64, convention="with_first_query")),
+    )
+
+
+def first_query(measured: Measured) -> Contrast:
+    """Sink rates of 64 tokens with the first query, which can only attend to itself, and without it."""
+    return Contrast(
+        "the first query included, which can only attend to itself",
+        "sink rate at τ = 0.3, 64 tokens",
+        *_ways(
+            {name: rate.sel(length=64) for name, rate in _sink_rates(measured).items()},
+            "convention",
+            "with_first_query",
+            "without_first_query",
+        ),
     )
 
 
@@ -107,12 +117,24 @@ def first_token(measured: Measured) -> Contrast:
 
 
 def token_average(measured: Measured) -> Contrast:
-    """Attention's share at the write layer: a ratio of means over all tokens, against the median ordinary token."""
+    """Attention's share at the write layer from mean norms over all tokens, and from median norms of ordinary ones."""
     shares = _each(measured, lambda model: model.phenomena)
     return Contrast(
-        "a mean over all tokens, massive ones among them, instead of the median ordinary token",
-        "attention's share of the update at the write layer",
+        "norms averaged over all tokens, the first among them, instead of the median ordinary token's (leaving one of "
+        "so many out moves no median)",
+        "attention's share of the update at the write layer, a ratio of averages",
         _means(shares, lambda seen: measured.at_write(seen["attention_share_of_means"])),
+        _means(shares, lambda seen: measured.at_write(_share_of_medians(seen))),
+    )
+
+
+def ratio_of_averages(measured: Measured) -> Contrast:
+    """Attention's share of ordinary tokens at the write layer: a ratio of median norms, and the median of ratios."""
+    shares = _each(measured, lambda model: model.phenomena)
+    return Contrast(
+        "a ratio of averages instead of the average of every token's ratio",
+        "attention's share of the update at the write layer, median of the ordinary tokens",
+        _means(shares, lambda seen: measured.at_write(_share_of_medians(seen))),
         _means(shares, lambda seen: measured.at_write(seen["attention_share"].sel(token_class="ordinary", drop=True))),
     )
 
@@ -152,11 +174,13 @@ def percent(measured: Measured) -> Contrast:
 
 CONTRASTS: tuple[Callable[[Measured], Contrast], ...] = (
     short_prompts,
+    first_query,
     no_rotation,
     no_rotation_entropy,
     padding,
     first_token,
     token_average,
+    ratio_of_averages,
     repetition_loss,
     repetition_counts,
     percent,
@@ -165,6 +189,15 @@ CONTRASTS: tuple[Callable[[Measured], Contrast], ...] = (
 
 def _repeated(model: Model) -> xr.Dataset:
     return model.measurement("contrasts", corpus="repeated")
+
+
+def _sink_rates(measured: Measured) -> dict[str, xr.DataArray]:
+    return _each(measured, lambda model: model.measurement("contrasts")["sink_rate"].sel(rebuilding="as used"))
+
+
+def _share_of_medians(seen: xr.Dataset) -> xr.DataArray:
+    attention, mlp = (seen[f"{part}_norm"].sel(token_class="ordinary", drop=True) for part in ("attention", "mlp"))
+    return attention / (attention + mlp)
 
 
 def _after_blocks(values: xr.DataArray) -> xr.DataArray:

@@ -11,12 +11,12 @@ from markupsafe import Markup
 
 from dropeact import bundled, measured, pairs
 from dropeact.pairs import Pair
-from dropeact.report import effects, words
-from dropeact.report.answers import by_experiment
+from dropeact.report import effects, observed, words
 from dropeact.report.first_page import first_page
 from dropeact.report.html_charts import Chart, Heat, charts, heat_maps
 from dropeact.report.html_lines import NumberLine, number_line
 from dropeact.report.html_trajectory import trajectory
+from dropeact.report.observed import Table
 from dropeact.report.render import environment
 from dropeact.report.tables import perplexities
 from dropeact.store import Store, write_text
@@ -38,6 +38,7 @@ class Section(NamedTuple):
     key: str
     title: str
     charts: list[Chart]
+    tables: list[Table]
     entries: list[Entry]
 
 
@@ -69,22 +70,24 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
             script=Markup((folder / "report.js").read_text("utf-8")),
             words=words,
             counts=Counter(record.verdict for record in records),
-            sections=sections(shown, pair, charts(view)),
+            sections=sections(shown, pair, charts(view), observed.tables(view)),
             first=first_page(records, ()),
             effects=effects.replications(store.directory),
             sources=sorted({record.source for record in shown}),
-            answers=by_experiment(store, run),
             heats=heats,
             heat_data=scores(heats),
             trajectory=trajectory(store.directory),
             losses=perplexities(store, run),
+            noise=observed.noise(view),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
         )
     )
 
 
-def sections(records: Sequence[Record], pair: Pair, drawn: Sequence[Chart]) -> list[Section]:
-    """Records and charts by experiment, in the order of the report."""
+def sections(
+    records: Sequence[Record], pair: Pair, drawn: Sequence[Chart], tables: Mapping[str, list[Table]]
+) -> list[Section]:
+    """Records, charts and tables by experiment, in the order of the report."""
     claims = load_claims()
     keys = sorted({r.experiment for r in records}, key=lambda e: (int(e) if e.isdigit() else 99, e))
     made = []
@@ -95,7 +98,8 @@ def sections(records: Sequence[Record], pair: Pair, drawn: Sequence[Chart]) -> l
             if r.experiment == key
         ]
         title = words.EXPERIMENTS.get(key, key)
-        made.append(Section(key, title, [chart for chart in drawn if chart.experiment == key], entries))
+        shown = [chart for chart in drawn if chart.experiment == key]
+        made.append(Section(key, title, shown, tables.get(key, []), entries))
     return made
 
 

@@ -58,14 +58,33 @@ def paint_valley(panels: Sequence[Axes], measured: Measured) -> None:
 def paint_shares(panels: Sequence[Axes], measured: Measured) -> None:
     """Attention's share of what a block adds, by layer and class of token."""
     for axes, (name, title) in zip(panels, CLASSES.items(), strict=True):
+        having = {}
         for model, data in measured_models(measured, "phenomena"):
             shares = data["attention_share"].sel(token_class=name)
+            having[NAMES[model.name]] = having_class(shares)
             if shares.notnull().any():
                 band(axes, shares["layer"].values, shares.dropna("text", how="all"), model)
         axes.axhline(0.5, color="black", lw=0.6, linestyle=":")
-        axes.set(title=title, xlabel="layer", ylim=(0, 1), ylabel="share of attention" if name == "first" else "")
+        axes.set(
+            title=f"{title}\n{texts_with(having)}",
+            xlabel="layer",
+            ylim=(0, 1),
+            ylabel="share of attention" if name == "first" else "",
+        )
         mark_write(axes, measured)
     panels[0].legend(frameon=False)
+
+
+def having_class(shares: xr.DataArray) -> int:
+    """How many texts have a token of the class whose `shares` (text, layer) these are."""
+    return int(shares.notnull().any("layer").sum())
+
+
+def texts_with(counts: Mapping[str, int]) -> str:
+    """How many texts are behind the lines of a panel: once where it is the same for every model."""
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} texts"
+    return "texts: " + ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def paint_longer_loss(panels: Sequence[Axes], measured: Measured) -> None:

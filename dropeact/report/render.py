@@ -8,10 +8,10 @@ from typing import Any
 
 import jinja2
 
-from dropeact import bundled
+from dropeact import bundled, pairs
 from dropeact.audit import Finding
-from dropeact.report import effects, sensitivity, words
-from dropeact.report.answers import by_experiment
+from dropeact.measured import natural
+from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
 from dropeact.report.figures import Figure
@@ -53,6 +53,7 @@ def findings(
 ) -> str:
     """The text of FINDINGS.md; links to figures are relative to `target`."""
     measured = [record for record in records if record.verdict != "not measured"]
+    view = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
     experiments = sorted({r.experiment for r in measured}, key=lambda e: (int(e) if e.isdigit() else 99, e))
     return (
         environment()
@@ -77,7 +78,8 @@ def findings(
             turned=turned(measured, strips),
             contrasts=contrasts(store, run),
             controls=controls(store, run),
-            answers=by_experiment(store, run),
+            observed=observed.tables(view),
+            noise=observed.noise(view),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
             losses=perplexities(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],

@@ -3,22 +3,22 @@ import pytest
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, REBUILDINGS
-from dropeact.measurements.attention import sink_scores
-from dropeact.report.contrasts import contrasts, uniform_score
+from dropeact.report.contrasts import contrasts
 from dropeact.store import Cell, Store
-from tests.synthetic_results import LAYERS, PAIR, results
-from tests.tiny_models import causal_uniform
+from tests.synthetic_results import LAYERS, PAIR, results, text_ids
 
 RUN = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
 SINKS = {"as used": {"rope": 0.6, "drope": 0.8, "dropped": 0.7}, "without rotation": dict.fromkeys(COLUMNS, 0.9)}
+FIRST_QUERY = 0.1  # what taking the first query in adds to the rates of 64 tokens
 ENTROPY = {"unpadded": 2.0, "padded": 0.5}
+SHARES = {"attention_share_of_means": 0.1, "attention_share": 0.4, "attention_norm": 1.0, "mlp_norm": 3.0}
 
 
 def read_outs(column, half):
     """Sink rates by rebuilding, and a whole rate of 1 in prompts of fewer than 64 tokens; entropies by padding."""
     rates = np.ones((2, LAYERS, 2, 5, 2))
     for i, name in enumerate(REBUILDINGS):
-        rates[:, :, i, 4] = SINKS[name][column]
+        rates[:, :, i, 4] = SINKS[name][column] + np.array([0.0, FIRST_QUERY])
     entropies = np.broadcast_to([ENTROPY["unpadded"], ENTROPY["padded"]], (2, LAYERS + 1, 2))
     return xr.Dataset(
         {
@@ -36,6 +36,15 @@ def read_outs(column, half):
     )
 
 
+def shares(ids, half):
+    """Shares and norms as planted, in every layer and class of tokens."""
+    dims, shape = ("text", "layer", "token_class"), (len(ids), LAYERS, 2)
+    planted = {name: (dims, np.full(shape, value)) for name, value in SHARES.items()}
+    labels = {"half": ("text", [half] * len(ids)), "layer": range(LAYERS), "token_class": ["first", "ordinary"]}
+    data = xr.Dataset(planted, coords={"text": ids} | labels)
+    return data.assign(attention_share_of_means=data["attention_share_of_means"].isel(token_class=0, drop=True))
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     found = Store(results(tmp_path_factory.mktemp("c"), cells=("observations", "disruption"), corpora=("passages",)))
@@ -43,19 +52,34 @@ def store(tmp_path_factory):
         for half in HALVES:
             cell = Cell(column, "passages", PAIR.primary_arm, half, "contrasts")
             found.save(cell, read_outs(column, half), {})
+            cell = Cell(column, "passages", PAIR.primary_arm, half, "phenomena")
+            found.save(cell, shares(text_ids("passages", half, 16), half), {})
     return found
 
 
 def test_both_readings_against_the_planted_numbers(store):
     rows = {(row.defect.split()[0], row.number.split()[0]): row for row in contrasts(store, RUN)}
-    short, rebuilt = rows["prompts", "sink"], rows["attention", "sink"]
-    assert (short.published, short.sound) == ((1, 1), pytest.approx((0.6, 0.8)))
+    rebuilt = rows["attention", "sink"]
     assert rebuilt.published == pytest.approx((0.9, 0.9))
     assert rebuilt.sound == pytest.approx((0.6, 0.8))
     padded = rows["the", "smallest"]  # the later row of two: with and without the first token
     assert padded.sound.rope - padded.published.rope == pytest.approx(2, abs=0.05)
     by_padding = next(row for row in contrasts(store, RUN) if "padded" in row.defect)
     assert (by_padding.published, by_padding.sound) == ((0.5, 2.0), (2.0, 2.0))
+
+
+def test_each_row_of_sink_rates_changes_one_thing_against_the_planted_numbers(store):
+    short, first = (row for row in contrasts(store, RUN) if row.defect.startswith(("prompts", "the first query")))
+    assert (short.published, short.sound) == ((1, 1), pytest.approx((0.7, 0.9)))
+    assert first.published == short.sound
+    assert first.sound == pytest.approx((0.6, 0.8))
+
+
+def test_tokens_and_ratios_are_averaged_in_two_rows_against_the_planted_numbers(store):
+    tokens, ratios = (row for row in contrasts(store, RUN) if row.number.startswith("attention's share"))
+    assert tokens.published == pytest.approx((0.1, 0.1))
+    assert tokens.sound == ratios.published == pytest.approx((0.25, 0.25))
+    assert ratios.sound == pytest.approx((0.4, 0.4))
 
 
 def test_percent_and_nats_of_one_loss_against_hand_count(store):
@@ -67,9 +91,3 @@ def test_percent_and_nats_of_one_loss_against_hand_count(store):
 def test_what_was_not_measured_has_no_row(tmp_path):
     bare = Store(results(tmp_path, cells=("observations",), corpora=("passages",)))
     assert [row.defect.split()[0] for row in contrasts(bare, RUN)] == ["the"]
-
-
-@pytest.mark.parametrize("length", [6, 9, 64])
-def test_uniform_reference_against_uniform_attention(length):
-    score = sink_scores(causal_uniform(length)[:, 0], length=length, with_first_query=True)
-    assert uniform_score(length) == pytest.approx(float(score))

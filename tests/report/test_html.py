@@ -6,15 +6,17 @@ import pytest
 import xarray as xr
 
 from dropeact.axes import InputError
-from dropeact.report import words
+from dropeact.measured import natural
+from dropeact.report import observed, words
 from dropeact.report.effects import replications, sentence
 from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.html import write_html
 from dropeact.report.html_lines import number_line, published_value, ticks
 from dropeact.report.html_trajectory import trajectory
+from dropeact.store import Store
 from dropeact.verdicts import judge
 from tests.report.browser import axe, browser, missing
-from tests.synthetic_results import results
+from tests.synthetic_results import PAIR, results
 
 MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak": 0.5, "entropy": 0.4, "massive": 0.5}
 needs_browser = pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is there")
@@ -70,6 +72,16 @@ def test_the_page_has_the_numbers_of_the_report_for_every_record(page, records):
         ):
             assert shown in text, (record.key, shown)
         assert f"pytest -m claims --rope=rope --drope=drope --fresh --out=runs/{record.id} -k {record.id}" in text
+
+
+def test_the_page_has_every_table_of_what_is_stored(page, planted):
+    text = html.unescape(page.read_text())
+    tables = [table for group in observed.tables(natural(Store(planted), PAIR)).values() for table in group]
+    assert tables
+    for table in tables:
+        assert f"<strong>{table.title}.</strong> {table.caption}" in text
+        for label, cells in table.rows:
+            assert f'<th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}' in text
 
 
 def test_the_page_begins_with_the_same_disagreements_as_the_report(page, records):

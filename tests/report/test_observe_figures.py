@@ -36,3 +36,10 @@ def test_results_without_a_measurement_have_no_such_figure(tmp_path):
     store = Store(results(tmp_path / "run", cells=("observations", "disruption")))
     run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
     assert [f.path.stem for f in observe_figures.draw(store, run, tmp_path)] == ["sink-heads", "norm-and-entropy"]
+
+
+def test_a_panel_says_how_many_texts_are_behind_its_lines_against_hand_count():
+    shares = xr.DataArray([[0.5, 0.4], [np.nan, np.nan], [np.nan, 0.2]], dims=("text", "layer"))
+    assert observe_figures.having_class(shares) == 2
+    assert observe_figures.texts_with({"RoPE": 32, "DroPE": 32}) == "32 texts"
+    assert observe_figures.texts_with({"RoPE": 1, "DroPE": 3}) == "texts: RoPE 1, DroPE 3"

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dropeact import pairs
 from dropeact.axes import HALVES
 from dropeact.corpus.facts import facts
 from dropeact.corpus.retrieval import FORMS
-from dropeact.report.answers import by_experiment, by_log_probability, rate, shared_length, told_apart
+from dropeact.measured import natural
+from dropeact.report.observed import tables as made
+from dropeact.report.observed.answers import by_log_probability, rate, shared_length, told_apart
 from dropeact.store import Cell, Store
 from tests.synthetic_results import PAIR
 
@@ -69,14 +72,19 @@ def stored(folder, **options):
     return store
 
 
+def tabled(store):
+    return made(natural(store, pairs.from_dict(dict(RUN["pair"])), arm=RUN["arm"]))
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    shown = by_experiment(stored(tmp_path_factory.mktemp("answers")), RUN)
+    shown = tabled(stored(tmp_path_factory.mktemp("answers")))
     return {table.title: table for tables in shown.values() for table in tables}
 
 
 def rows(table, width):
-    return {tuple(row[:width]): dict(zip(table.head[width:], row[width:], strict=True)) for row in table.rows}
+    named = [((label, *cells), ["", *table.columns]) for label, cells in table.rows]
+    return {row[:width]: dict(zip(head[width:], row[width:], strict=True)) for row, head in named}
 
 
 def test_rates_have_wilson_intervals_against_hand_count():
@@ -119,15 +127,15 @@ def test_accuracy_by_condition_has_the_facts_and_the_hidden_numbers_at_the_share
     assert ("cities", "RoPE", "200") not in shown
     assert shown["hidden numbers, cued", "RoPE", "100"]["massive values zeroed"] == "0.50 [0.40, 0.60]"
     assert "256 tokens" in table.caption
-    assert "first token's MLP left out" not in table.head
+    assert "first token's MLP left out" not in table.columns
 
 
 def test_what_an_earlier_version_did_not_store_is_a_dash_and_nothing_stored_is_no_table(tmp_path):
     store = stored(tmp_path / "old", leave_out=("substring", "candidate_log_probability"))
-    (found, halves) = by_experiment(store, RUN)["10"]
+    (found, halves) = tabled(store)["10"]
     assert {row["substring"] for row in rows(found, 3).values()} == {"—"}
     assert {row["first by log-probability"] for row in rows(halves, 3).values()} == {"—"}
-    assert by_experiment(Store(tmp_path / "empty"), RUN) == {}
+    assert tabled(Store(tmp_path / "empty")) == {}
 
 
 def test_a_tie_is_not_first_and_what_was_not_ranked_is_nan():

@@ -3,23 +3,19 @@
 Rates carry Wilson's interval over items. What was not measured, or not of an earlier version's results, is a dash.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
 
-from dropeact import pairs
 from dropeact.corpus.retrieval import FORMS
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
-from dropeact.measured import Measured, natural
+from dropeact.measured import Measured
 from dropeact.report.figures import mean_and_half_width, measured_models
+from dropeact.report.observed.table import NONE, Table, of_rows
 from dropeact.report.words import NAMES, number
-from dropeact.store import Store
 
-NOTHING = "—"
 PER_PROMPT = ("retrieval", "long_retrieval")
 CONDITIONS = {
     "baseline": "undisturbed",
@@ -29,26 +25,6 @@ CONDITIONS = {
     "combined": "both",
 }
 Items = Callable[[xr.Dataset], xr.DataArray]
-
-
-class Table(NamedTuple):
-    """A table as text: its experiment, what it shows, how to read it, the head, and the rows; the first cell leads."""
-
-    experiment: str
-    title: str
-    caption: str
-    head: list[str]
-    rows: list[list[str]]
-
-
-def by_experiment(store: Store, run: Mapping[str, Any]) -> dict[str, list[Table]]:
-    """Every table whose measurements are stored, by the experiment it belongs to; no other experiment has any."""
-    measured = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
-    shown: dict[str, list[Table]] = defaultdict(list)
-    for table in (accuracies(measured), found(measured), halves(measured)):
-        if table.rows:
-            shown[table.experiment].append(table)
-    return shown
 
 
 def by_log_probability(asked: xr.Dataset) -> xr.DataArray:
@@ -90,7 +66,7 @@ def _asked(data: xr.Dataset) -> xr.DataArray:
     return data["exact"].notnull().all([dim for dim in data["exact"].dims if dim != "length"])
 
 
-def accuracies(measured: Measured) -> Table:
+def accuracies(measured: Measured) -> Table | None:
     """Accuracy of each task by model and condition: facts, and hidden numbers in both forms at the shared length."""
     knowledge, retrieval = (dict(_named(measured, name)) for name in ("knowledge", "retrieval"))
     length = shared_length(list(retrieval.values()))
@@ -107,25 +83,25 @@ def accuracies(measured: Measured) -> Table:
             if form in data["form"].values:
                 items = data["exact"].sel(form=form, length=length, drop=True)
                 rows.append([f"hidden numbers, {form}", model, str(items.sizes["text"]), *_by_condition(items, shown)])
-    return Table(
+    return of_rows(
         "3",
         "Accuracy by condition",
         "Share of items right, with Wilson's 95 % interval over the n items. A fact is right where its true completion "
         "is more probable than the false one (chance 0.5), a hidden number where it stands in the answer"
         + (f" (chance 0; {length} tokens, the length that all conditions share)." if length is not None else "."),
-        ["task", "model", "n", *(CONDITIONS[name] for name in shown)],
+        ["model", "n", *(CONDITIONS[name] for name in shown)],
         rows,
     )
 
 
-def found(measured: Measured) -> Table:
+def found(measured: Measured) -> Table | None:
     """Undisturbed answers by model, form and length: found, contained, ranked first, and told from a near miss."""
     rows = [
         [model, form, f"{length:,}", str(asked.sizes["text"]), *_rates(asked), _mean(asked, told_apart)]
         for name in PER_PROMPT
         for model, form, length, asked in _undisturbed(measured, name)
     ]
-    return Table(
+    return of_rows(
         "10",
         "Hidden numbers: answered, ranked, verified",
         "Undisturbed, n prompts each, with Wilson's 95 % interval. Exact: the number stands in the answer as a number "
@@ -133,12 +109,12 @@ def found(measured: Measured) -> Table:
         "is the most probable answer, or has the largest p(Yes) when asked whether it is the one (plain form only); "
         "chance is 25 %, a tie is not first. Told apart: mean of p(Yes) of the number minus that of its near misses, "
         "with the 95 % t-interval.",
-        ["model", "form", "tokens", "n", *RATES, "told apart"],
+        ["form", "tokens", "n", *RATES, "told apart"],
         rows,
     )
 
 
-def halves(measured: Measured) -> Table:
+def halves(measured: Measured) -> Table | None:
     """The same rates by half, mean over lengths, per model and form: whether one half of the prompts decides."""
     asked = [(name, *one) for name in PER_PROMPT for one in _undisturbed(measured, name)]
     groups: dict[tuple[str, str, str], list[tuple[int, xr.Dataset]]] = {}
@@ -154,12 +130,12 @@ def halves(measured: Measured) -> Table:
         for (_, model, form), parts in groups.items()
     ]
     sizes = " and ".join(f"{n} prompts in half {half}" for half, n in (_sizes(asked[-1][-1]) if asked else {}).items())
-    return Table(
+    return of_rows(
         "10",
         "The same rates in half A / half B",
         f"Mean over the lengths named; {sizes}. A rate marked ≠ differs between the halves: their Wilson intervals do "
         "not overlap, and the rate over all prompts is that of neither.",
-        ["model", "form", "tokens", *RATES],
+        ["form", "tokens", *RATES],
         rows,
     )
 
@@ -191,12 +167,12 @@ def _items(asked: xr.Dataset, items: Items) -> xr.DataArray | None:
 
 
 def _rates(asked: xr.Dataset) -> list[str]:
-    return [NOTHING if (values := _items(asked, items)) is None else rate(values) for items in RATES.values()]
+    return [NONE if (values := _items(asked, items)) is None else rate(values) for items in RATES.values()]
 
 
 def _mean(asked: xr.Dataset, items: Items) -> str:
     if (values := _items(asked, items)) is None:
-        return NOTHING
+        return NONE
     center, half = (float(v) for v in mean_and_half_width(values))
     return f"{number(center)} ± {number(half)}"
 
@@ -211,7 +187,7 @@ def rate(values: xr.DataArray) -> str:
 def _by_condition(items: xr.DataArray, shown: Sequence[str]) -> list[str]:
     known = items["condition"].values
     chosen = {name: items.sel(condition=name, drop=True) for name in shown if name in known}
-    return [rate(chosen[name]) if name in chosen and chosen[name].notnull().all() else NOTHING for name in shown]
+    return [rate(chosen[name]) if name in chosen and chosen[name].notnull().all() else NONE for name in shown]
 
 
 def _sizes(asked: xr.Dataset) -> dict[str, int]:
@@ -223,7 +199,7 @@ def _by_half(parts: Sequence[xr.Dataset], items: Items) -> str:
     """Rates of half A and half B, marked where their intervals do not overlap."""
     values = [own for part in parts if (own := _items(part, items)) is not None]
     if not values:
-        return NOTHING
+        return NONE
     means = xr.concat(values, "length", coords="minimal", compat="override").mean("length").groupby("half").mean("text")
     n = _sizes(parts[0])
     rates = {half: float(means.sel(half=half)) for half in means["half"].values.tolist()}
