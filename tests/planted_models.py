@@ -35,16 +35,16 @@ class Planted(LlamaForCausalLM):
 
     rule: Rule
 
-    def forward(self, input_ids, attention_mask=None, past_key_values=None, logits_to_keep=1, **options):  # pyright: ignore[reportIncompatibleMethodOverride] - takes what the measurements pass
+    def forward(self, input_ids, attention_mask=None, past_key_values=None, logits_to_keep=None, **options):  # pyright: ignore[reportIncompatibleMethodOverride] - takes what the measurements pass
         read = super().forward(
             input_ids, attention_mask=attention_mask, past_key_values=past_key_values, logits_to_keep=1, **options
         )
-        if attention_mask is None or past_key_values is None:
+        if attention_mask is None or past_key_values is None or logits_to_keep is None:
             return read
         values = past_key_values.layers[0].values
         history = (values.transpose(1, 2).flatten(2) @ self.model.embed_tokens.weight.T).argmax(-1)
-        columns = range(history.shape[1] - logits_to_keep, history.shape[1])
-        logits = torch.zeros(len(input_ids), logits_to_keep, BYTES)
+        columns = (history.shape[1] + logits_to_keep).tolist()
+        logits = torch.zeros(len(input_ids), len(columns), BYTES)
         for row, (ids, real) in enumerate(zip(history, attention_mask.bool(), strict=True)):
             for place, column in enumerate(columns):
                 text = bytes(ids[: column + 1][real[: column + 1]].tolist()).decode(errors="replace")

@@ -52,7 +52,7 @@ def known_facts(measuring: Measuring, column: str, half: str, condition: str) ->
 
 def found_numbers(measuring: Measuring, column: str, half: str, condition: str) -> Task:
     """Hidden numbers of one half, looked for under one condition."""
-    lengths = conditions.SHORTEST.get(condition, retrieval.LENGTHS)
+    lengths = conditions.lengths(column, condition)
     asked = {"condition": condition, "lengths": list(lengths), "haystack": haystack_hash()}
     code = (retrieval, prompts, *ASKING)
     cell = measuring.cell(
@@ -67,6 +67,7 @@ def found_numbers(measuring: Measuring, column: str, half: str, condition: str) 
             chosen(measuring, column, half, condition),
             half=half,
             lengths=lengths,
+            verified=() if column == "dropped" else ("baseline",),
             first_ids=measuring.first_ids(column),
         )
 

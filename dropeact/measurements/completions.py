@@ -41,13 +41,15 @@ class Cached:
         starts = range(0, max(1, width - keep + 1), CHUNK)
         logits = torch.empty(0)
         for start, stop in zip(starts, [*starts[1:], width], strict=True):
+            # columns by number make a copy: the slice that an integer takes would be multiplied row by row
+            last = torch.arange(-min(keep, stop - start), 0, device=ids.device)
             logits = self.model(
                 ids[:, start:stop],
                 attention_mask=self.mask[:, : before + stop].long(),
                 position_ids=positions[:, start:stop],
                 past_key_values=self.cache,
                 use_cache=True,
-                logits_to_keep=keep,
+                logits_to_keep=last,
             ).logits
         return logits.float()
 

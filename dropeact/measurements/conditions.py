@@ -13,8 +13,14 @@ from dropeact.probes.interventions import Intervention, ZeroDims
 CONDITIONS = ("baseline", "massive", "first-mlp", "combined")
 OF_COLUMN = {"rope": (*CONDITIONS, "random-0"), "dropped": ("baseline",), "drope": CONDITIONS}
 RETRIEVED = ("baseline", "massive", "random-0", "first-mlp")  # conditions under which numbers are looked for
-# lengths of the conditions that do not take all: only the baseline does
-SHORTEST: dict[str, Sequence[int]] = dict.fromkeys(RETRIEVED[1:], LENGTHS[:1])
+
+
+def lengths(column: str, condition: str) -> Sequence[int]:
+    """Lengths of text that numbers are looked for in: all in the undisturbed pair, the shortest one elsewhere.
+
+    The just-dropped model is the floor that recalibration starts from; one length shows it.
+    """
+    return LENGTHS if condition == "baseline" and column != "dropped" else LENGTHS[:1]
 
 
 def conditions(

@@ -169,20 +169,30 @@ class _Asking:
         return log_probabilities(self.cached, last, completions).cpu().numpy()
 
     def verifications(self) -> np.ndarray:
-        """p(Yes) against p(No) of every candidate (prompt, candidate)."""
-        return self._in_order(np.stack([self._verified(number) for number in range(len(CANDIDATES))], 1))
-
-    def _verified(self, number: int) -> np.ndarray:
-        def text(prompt: Prompt) -> str:
-            return prompt.verification(prompt.candidates[number])
-
+        """p(Yes) against p(No) of every candidate (prompt, candidate); what the questions of a prompt share, once."""
+        asked = [self._verifying(index) for index in self.order]
+        shared = [common_length(questions) for questions in asked]
         with self.cached.branch():
-            last = self._then(text)
-            words = [
-                [continuation_ids(self.tokenizer, text(self.prompts[index]), word) for index in self.order]
-                for word in (" Yes", " No")
+            self.cached.extend([questions[0][:length] for questions, length in zip(asked, shared, strict=True)])
+            agreed = [
+                self._verified([rows[number][length:] for rows, length in zip(asked, shared, strict=True)], number)
+                for number in range(len(CANDIDATES))
             ]
-            yes, no = (log_probabilities(self.cached, last, ids) for ids in words)
+        return self._in_order(np.stack(agreed, 1))
+
+    def _verifying(self, index: int) -> list[list[int]]:
+        """What follows the context where each candidate is asked about."""
+        prompt = self.prompts[index]
+        return [self._ids(prompt.verification(number))[self.read[index] :] for number in prompt.candidates]
+
+    def _verified(self, rows: Sequence[Sequence[int]], number: int) -> np.ndarray:
+        texts = [p.verification(p.candidates[number]) for p in (self.prompts[index] for index in self.order)]
+        with self.cached.branch():
+            last = self.cached.extend(rows)[:, -1]
+            yes, no = (
+                log_probabilities(self.cached, last, [continuation_ids(self.tokenizer, text, word) for text in texts])
+                for word in (" Yes", " No")
+            )
         return torch.sigmoid(yes - no).cpu().numpy()
 
 
