@@ -27,9 +27,9 @@ def accept(directory: Path) -> list[str]:
         staged = target.with_name(f"{pair}.tmp")
         shutil.rmtree(staged, ignore_errors=True)
         shutil.copytree(directory / "store", staged / "store", ignore=shutil.ignore_patterns("*.tmp.*"))
-        for name in ("run.json", TRAJECTORY):
-            if (directory / name).is_file():
-                shutil.copy2(directory / name, staged / name)
+        shutil.copy2(directory / "run.json", staged / "run.json")
+        if shown := trajectory_of(directory, target):
+            shutil.copy2(shown, staged / TRAJECTORY)
         shutil.rmtree(target, ignore_errors=True)
         staged.rename(target)
     sizes = {family: 0 for family in before.families}
@@ -44,6 +44,20 @@ def accept(directory: Path) -> list[str]:
         if before.verdicts.get(key) != now.verdicts.get(key)
     ]
     return [f"accepted: {target}", *(moved or ["no verdict changed"])]
+
+
+def trajectory_of(run: Path, accepted: Path) -> Path | None:
+    """The trajectory of a run: its own, else the accepted one as long as both are of the same weights."""
+    if (run / TRAJECTORY).is_file():
+        return run / TRAJECTORY
+    if not (accepted / TRAJECTORY).is_file() or _weights(run) != _weights(accepted):
+        return None
+    return accepted / TRAJECTORY
+
+
+def _weights(directory: Path) -> dict[str, str]:
+    checkpoints = Store(directory).read_run()["checkpoints"]
+    return {column: checkpoint["sha256"] for column, checkpoint in checkpoints.items()}
 
 
 def update_readme(results: Path, readme: Path) -> None:

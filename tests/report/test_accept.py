@@ -1,0 +1,46 @@
+"""What a run brings along when it becomes the accepted one."""
+
+import json
+
+import pytest
+
+from dropeact.report.accept import TRAJECTORY, trajectory_of
+from tests.synthetic_results import results
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A run and the accepted results, of the same weights."""
+    return tuple(results(tmp_path_factory.mktemp(name)) for name in ("run", "accepted"))
+
+
+@pytest.fixture(autouse=True)
+def clean(folders):
+    yield
+    for folder in folders:
+        (folder / TRAJECTORY).unlink(missing_ok=True)
+
+
+def test_a_run_brings_its_own_trajectory(folders):
+    run, accepted = folders
+    for folder in folders:
+        (folder / TRAJECTORY).write_text("stages")
+    assert trajectory_of(run, accepted) == run / TRAJECTORY
+
+
+def test_the_accepted_trajectory_stays_with_the_same_weights(folders):
+    run, accepted = folders
+    assert trajectory_of(run, accepted) is None
+    (accepted / TRAJECTORY).write_text("stages")
+    assert trajectory_of(run, accepted) == accepted / TRAJECTORY
+
+
+def test_the_accepted_trajectory_of_other_weights_goes(folders):
+    run, accepted = folders
+    (accepted / TRAJECTORY).write_text("stages")
+    before = (run / "run.json").read_text()
+    described = json.loads(before)
+    described["checkpoints"]["drope"]["sha256"] = "1" * 64
+    (run / "run.json").write_text(json.dumps(described))
+    assert trajectory_of(run, accepted) is None
+    (run / "run.json").write_text(before)
