@@ -160,7 +160,8 @@ DRAWINGS = {
             "retrieval",
             "10",
             "Hidden numbers found",
-            "Exact match, undisturbed, with Wilson intervals; the same prompts for every model.",
+            "Exact match, undisturbed, with Wilson intervals; the same prompts for every model. Right: each model at "
+            "the longest length that it was asked at.",
             paint_retrieval,
             2,
         ),
