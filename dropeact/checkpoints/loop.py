@@ -53,7 +53,8 @@ class Loop:
         if state is not None:
             numbers = progress.restore(state, self.trained, self.optimizer)
             self.step, self.steps, self.seconds = numbers["step"], numbers["steps"], numbers["seconds"]
-        self.log.keep(self.step)
+        if self.accelerator.is_main_process:  # which alone adds to it
+            self.log.keep(self.step)
 
     @property
     def tokens_per_step(self) -> int:
