@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from dropeact.corpus.facts import cities
-from dropeact.corpus.retrieval import ERRORS
+from dropeact.corpus.retrieval import ERRORS, prompts
 from dropeact.measurements import retrieval as measurement
 from dropeact.measurements.retrieval import error_class, retrieval
 from dropeact.probes.first_token import DropFirstMlp
@@ -57,6 +57,29 @@ def test_batches_answer_as_prompts_one_by_one(kind, monkeypatch):
     alone = retrieval(model, SmallTokenizer(), conditions, **SMALL)
     assert batched["answer"].values.tolist() == alone["answer"].values.tolist()
     xr.testing.assert_allclose(batched.drop_vars("answer"), alone.drop_vars("answer"), atol=1e-3)
+
+
+def uncached(model, text, continuation):
+    """The log-probability of a continuation, from one pass over everything."""
+    before, after = (SmallTokenizer()(part)["input_ids"] for part in (text, continuation))
+    with torch.no_grad():
+        logits = model(torch.tensor([[*before, *after]]), use_cache=False).logits[0].double().log_softmax(-1)
+    return sum(float(logits[len(before) - 1 + place, token]) for place, token in enumerate(after))
+
+
+@pytest.mark.parametrize("kind", ["gqa-rope", "gqa-nope"])
+def test_ranking_and_verification_against_whole_passes_without_a_cache(kind):
+    model, options = llama(kind), {**SMALL, "depths": (0.5,), "forms": ("plain",)}
+    found = retrieval(model, SmallTokenizer(), BASELINE, **options).squeeze(["form", "length", "condition"])
+    made = prompts(SmallTokenizer(), half="A", form="plain", length=400, depths=(0.5,), keys=4)
+    scores = [[uncached(model, p.text, f" {number}") for number in p.candidates] for p in made]
+    yes, no = (
+        np.array([[uncached(model, p.verification(number), word) for number in p.candidates] for p in made])
+        for word in (" Yes", " No")
+    )
+    np.testing.assert_allclose(found["candidate_log_probability"], scores, rtol=1e-4)
+    np.testing.assert_allclose(np.log(found["candidate_yes"] / (1 - found["candidate_yes"])), yes - no, atol=1e-3)
+    assert np.ptp(yes - no, axis=1).min() > 2e-3  # the candidates differ by more than the tolerance
 
 
 def test_every_condition_and_model_is_asked_the_same_prompts():
