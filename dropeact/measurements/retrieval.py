@@ -66,8 +66,8 @@ def retrieval(
     r"""Ask every prompt of one half, in every form and length, under every condition; NaN where not measured.
 
     `only[condition]` are the lengths of a condition that does not take all; `verified` names the conditions under which
-    candidates are ranked, and verified in the plain form. Dims: text (the item: key and depth), form, length,
-    condition, candidate.
+    candidates are verified, in the plain form; they are ranked under all. Dims: text (the item: key and depth), form,
+    length, condition, candidate.
 
     exact: the value stands in the answer as a number (\\b{value}\\b); substring: anywhere in it; error: index into
     `ERRORS` by the first number of the answer, -1 where not measured; answer: the text, up to the end of its first
@@ -80,9 +80,9 @@ def retrieval(
             made = prompts(tokenizer, half=half, form=form, length=length, depths=depths, keys=keys)
             for condition, interventions in conditions.items():
                 if length in (only or {}).get(condition, lengths):
-                    ranked = condition in verified
+                    asked = condition in verified and form == "plain"
                     with intervening(model, *interventions), torch.no_grad():
-                        answered = _answered(model, tokenizer, made, list(first_ids), ranked=ranked)
+                        answered = _answered(model, tokenizer, made, list(first_ids), verified=asked)
                     parts[form, length, condition] = answered
     return _joined(parts).assign_attrs(errors=list(ERRORS))
 
@@ -109,7 +109,7 @@ def _wide(variable: xr.DataArray) -> type:
 
 
 def _answered(
-    model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int], *, ranked: bool
+    model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int], *, verified: bool
 ) -> xr.Dataset:
     """All prompts of one form and length under the condition that is entered."""
     answers: list[str] = []
@@ -119,9 +119,9 @@ def _answered(
     at_once = rows_together(model, length, most=max(1, TOKENS_AT_ONCE // length))
     for chosen in np.array_split(np.arange(len(made)), -(-len(made) // at_once)):
         asking = _Asking(model, tokenizer, [made[index] for index in chosen], first_ids)
-        texts, scores[chosen] = asking.answers(ranked=ranked)
+        texts, scores[chosen] = asking.answers()
         answers += texts
-        if ranked and made[0].form == "plain":
+        if verified:
             agreed[chosen] = asking.verifications()
     return _labelled(made, answers, scores, agreed)
 
@@ -147,8 +147,8 @@ class _Asking:
         rows = [self._ids(text(self.prompts[index]))[self.read[index] :] for index in self.order]
         return self.cached.extend(rows)[:, -1]
 
-    def answers(self, *, ranked: bool) -> tuple[list[str], np.ndarray]:
-        """What the model writes, and the log-probability of every candidate (prompt, candidate); NaN if not ranked."""
+    def answers(self) -> tuple[list[str], np.ndarray]:
+        """What the model writes, and the log-probability of every candidate (prompt, candidate)."""
         ends = end_ids(self.model)
 
         def finished(ids: Sequence[int]) -> bool:
@@ -157,9 +157,7 @@ class _Asking:
         with self.cached.branch():
             last = self._then(lambda prompt: prompt.text)
             written = greedy(self.cached, last, steps=ANSWER_TOKENS, finished=finished)
-            scores = np.full((len(written), len(CANDIDATES)), np.nan, np.float32)
-            for number in range(len(CANDIDATES) if ranked else 0):
-                scores[:, number] = self._candidate(last, number)
+            scores = np.stack([self._candidate(last, number) for number in range(len(CANDIDATES))], 1)
         texts = np.array([self.tokenizer.decode([t for t in ids if t not in ends]) for ids in written], dtype=object)
         return self._in_order(texts).tolist(), self._in_order(scores)
 

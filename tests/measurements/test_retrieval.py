@@ -10,6 +10,7 @@ from dropeact.corpus.retrieval import ERRORS, prompts
 from dropeact.measurements import retrieval as measurement
 from dropeact.measurements.retrieval import error_class, retrieval
 from dropeact.probes.first_token import DropFirstMlp
+from dropeact.probes.interventions import ZeroDims, intervening
 from tests.planted_models import ByteTokenizer, copier, knower, planted
 from tests.tiny_models import llama
 
@@ -67,19 +68,34 @@ def uncached(model, text, continuation):
     return sum(float(logits[len(before) - 1 + place, token]) for place, token in enumerate(after))
 
 
+def half_of_channels(model):
+    """Every other channel of all queries zeroed."""
+    config = model.config
+    query = torch.arange(config.head_dim).expand(1, config.num_hidden_layers, config.num_attention_heads, -1) % 2 == 0
+    return ZeroDims(query, torch.zeros(1, config.num_hidden_layers, config.num_key_value_heads, 1, dtype=torch.bool))
+
+
 @pytest.mark.parametrize("kind", ["gqa-rope", "gqa-nope"])
 def test_ranking_and_verification_against_whole_passes_without_a_cache(kind):
     model, options = llama(kind), {**SMALL, "depths": (0.5,), "forms": ("plain",)}
-    found = retrieval(model, SmallTokenizer(), BASELINE, **options).squeeze(["form", "length", "condition"])
+    conditions = {"baseline": (), "massive": (half_of_channels(model),)}
+    found = retrieval(model, SmallTokenizer(), conditions, **options).squeeze(["form", "length"])
     made = prompts(SmallTokenizer(), half="A", form="plain", length=400, depths=(0.5,), keys=4)
-    scores = [[uncached(model, p.text, f" {number}") for number in p.candidates] for p in made]
+    for condition, interventions in conditions.items():
+        with intervening(model, *interventions):
+            scores = [[uncached(model, p.text, f" {number}") for number in p.candidates] for p in made]
+        own = found["candidate_log_probability"].sel(condition=condition)
+        np.testing.assert_allclose(own, scores, rtol=1e-4)
+    apart = found["candidate_log_probability"].diff("condition")
+    assert float(abs(apart).max()) > 0.05  # the conditions differ by more than the tolerance
     yes, no = (
         np.array([[uncached(model, p.verification(number), word) for number in p.candidates] for p in made])
         for word in (" Yes", " No")
     )
-    np.testing.assert_allclose(found["candidate_log_probability"], scores, rtol=1e-4)
-    np.testing.assert_allclose(np.log(found["candidate_yes"] / (1 - found["candidate_yes"])), yes - no, atol=1e-3)
+    agreed = found["candidate_yes"].sel(condition="baseline")
+    np.testing.assert_allclose(np.log(agreed / (1 - agreed)), yes - no, atol=1e-3)
     assert np.ptp(yes - no, axis=1).min() > 2e-3  # the candidates differ by more than the tolerance
+    assert found["candidate_yes"].sel(condition="massive").isnull().all()  # verified undisturbed alone
 
 
 def test_every_condition_and_model_is_asked_the_same_prompts():

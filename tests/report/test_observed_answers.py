@@ -19,12 +19,12 @@ RUN = {"pair": PAIR.as_dict(), "arm": "first"}
 
 
 def retrieval(half, *, leave_out=()):
-    """Half A finds every number and half B none; 40 of 50 ranked first; random controls and 512 tokens undisturbed."""
+    """Half A finds every number, half B none; 40 of 50 ranked first, 25 with massive values zeroed, at 256 tokens."""
     dims, shape = ("text", "form", "length", "condition"), (N, len(FORMS), 2, 2)
     exact = np.full(shape, float(half == "A"), np.float32)
     exact[..., 1, 1] = np.nan
     scores = np.full((*shape, 4), -9.0)
-    scores[:40, ..., 0] = -1.0
+    scores[:40, ..., 0, 0] = scores[:25, ..., 1, 0] = -1.0
     yes = np.full((*shape, 4), np.nan)
     yes[:, FORMS.index("plain"), :, 0] = [0.7, 0.5, 0.6, 0.4]
     yes[:, FORMS.index("plain"), :, 0, 0] += np.where(np.arange(N) % 2, 0.05, -0.05)[:, None]
@@ -126,6 +126,8 @@ def test_accuracy_by_condition_has_the_facts_and_the_hidden_numbers_at_the_share
     assert shown["sports", "DroPE", "100"]["undisturbed"] == "0.00 [0.00, 0.04]"
     assert ("cities", "RoPE", "200") not in shown
     assert shown["hidden numbers, cued", "RoPE", "100"]["massive values zeroed"] == "0.50 [0.40, 0.60]"
+    ranked = shown["hidden numbers, cued, ranked", "RoPE", "100"]
+    assert (ranked["undisturbed"], ranked["massive values zeroed"]) == ("0.80 [0.71, 0.87]", "0.50 [0.40, 0.60]")
     assert "256 tokens" in table.caption
     assert "first token's MLP left out" not in table.columns
 
@@ -133,6 +135,7 @@ def test_accuracy_by_condition_has_the_facts_and_the_hidden_numbers_at_the_share
 def test_what_an_earlier_version_did_not_store_is_a_dash_and_nothing_stored_is_no_table(tmp_path):
     store = stored(tmp_path / "old", leave_out=("substring", "candidate_log_probability"))
     (found, halves) = tabled(store)["10"]
+    assert not any("ranked" in label for label, _ in tabled(store)["3"][0].rows)
     assert {row["substring"] for row in rows(found, 3).values()} == {"—"}
     assert {row["first by log-probability"] for row in rows(halves, 3).values()} == {"—"}
     assert tabled(Store(tmp_path / "empty")) == {}

@@ -81,17 +81,27 @@ def accuracies(measured: Measured) -> Table | None:
     for form in FORMS if length is not None else ():
         for model, data in retrieval.items():
             if form in data["form"].values:
-                items = data["exact"].sel(form=form, length=length, drop=True)
-                rows.append([f"hidden numbers, {form}", model, str(items.sizes["text"]), *_by_condition(items, shown)])
+                rows += _of_numbers(model, data.sel(form=form, length=length, drop=True), form, shown)
     return of_rows(
         "3",
         "Accuracy by condition",
         "Share of items right, with Wilson's 95 % interval over the n items. A fact is right where its true completion "
-        "is more probable than the false one (chance 0.5), a hidden number where it stands in the answer"
-        + (f" (chance 0; {length} tokens, the length that all conditions share)." if length is not None else "."),
+        "is more probable than the false one (chance 0.5), a hidden number where it stands in the answer (chance 0); "
+        "ranked: where it is more probable as the answer than each of three near misses (chance 0.25)"
+        + (f". Numbers at {length} tokens, the length that all conditions share." if length is not None else "."),
         ["model", "n", *(CONDITIONS[name] for name in shown)],
         rows,
     )
+
+
+def _of_numbers(model: str, asked: xr.Dataset, form: str, shown: Sequence[str]) -> list[list[str]]:
+    """Rows of hidden numbers answered, and ranked where an earlier version's results have it."""
+    ways: dict[str, Items] = {form: RATES["exact"], f"{form}, ranked": by_log_probability}
+    return [
+        [f"hidden numbers, {way}", model, str(asked.sizes["text"]), *_by_condition(items(asked), shown)]
+        for way, items in ways.items()
+        if way == form or "candidate_log_probability" in asked
+    ]
 
 
 def found(measured: Measured) -> Table | None:
