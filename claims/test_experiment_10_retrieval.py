@@ -11,6 +11,7 @@ from dropeact.corpus.retrieval import ERRORS
 from dropeact.estimators import Conjunction, Estimate, NotApplicable, Part, both, difference, mean, ratio
 from dropeact.estimators.accuracy import require_found
 from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, equivalent_share, most, within
+from dropeact.estimators.tasks import ranked_first
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
 
@@ -157,10 +158,7 @@ def retrieval_ranking(measured: Measured) -> Conjunction:
     """
     first = {}
     for name, model in measured.models.items():
-        yes = agreed(measured, model)
-        exact = yes.sel(candidate="exact", drop=True)
-        near = yes.drop_sel(candidate="exact").max("candidate", skipna=False)
-        first[name] = mean((exact > near).where(near.notnull()).mean("length", skipna=False), unit=FOUND)
+        first[name] = mean(ranked_first(agreed(measured, model)).mean("length", skipna=False), unit=FOUND)
     chance = within(CHANCE - 0.10, CHANCE + 0.10, "at chance: within 0.10 of one in four", scale="rate")
     return Conjunction((Part("RoPE", first["RoPE"]), Part("DroPE", first["DroPE"], chance)))
 

@@ -24,9 +24,11 @@ def counted(model: Model, names: tuple[str, ...], condition: str) -> dict[str, A
     return tasks.counted(knowledge, retrieval, names, condition, name=model.name)
 
 
-def passkeys(model: Model, condition: str) -> Answers:
-    """Exact match per prompt, undisturbed and under a condition."""
-    return tasks.passkeys(model.measurement("retrieval"), condition, name=model.name)
+def passkeys(measured: Measured, name: str, condition: str) -> Answers:
+    """Exact match per prompt, undisturbed and under a condition; a remark says how the number is ranked."""
+    retrieval = measured.models[name].measurement("retrieval")
+    tasks.remark_ranking(retrieval, condition, name=name)
+    return tasks.passkeys(retrieval, condition, name=name)
 
 
 def contextual_beyond_parametric(model: Model, condition: str) -> Estimate:
@@ -104,7 +106,7 @@ def passkey_rope_collapses(measured: Measured) -> Estimate:
 
     exact match disrupted / undisturbed, mean of both prompt forms at the shortest length
     """
-    before, after = passkeys(measured.rope, "massive")
+    before, after = passkeys(measured, "RoPE", "massive")
     return ratio(after, before)
 
 
@@ -114,5 +116,5 @@ def passkey_drope_unaffected(measured: Measured) -> Estimate:
 
     exact match disrupted - undisturbed, mean of both prompt forms at the shortest length
     """
-    before, after = passkeys(measured.drope, "massive")
+    before, after = passkeys(measured, "DroPE", "massive")
     return difference(after, before, unit=ACCURACY)

@@ -61,8 +61,8 @@ def qk_disruption_passkey_both(measured: Measured) -> Conjunction:
 
     per model: exact match disrupted / undisturbed, mean of both prompt forms at the shortest length
     """
-    found = {
-        name: tasks.passkeys(model.measurement("retrieval"), "massive", name=name)
-        for name, model in measured.models.items()
-    }
+    asked = {name: model.measurement("retrieval") for name, model in measured.models.items()}
+    for name, retrieval in asked.items():
+        tasks.remark_ranking(retrieval, "massive", name=name)
+    found = {name: tasks.passkeys(retrieval, "massive", name=name) for name, retrieval in asked.items()}
     return both({name: ratio(after, before) for name, (before, after) in found.items()})

@@ -1,6 +1,7 @@
 """Stored answers of one model -> right or wrong per item of every task that the undisturbed model performs."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import xarray as xr
 
@@ -48,6 +49,30 @@ def passkeys(retrieval: xr.Dataset, condition: str, *, name: str) -> Answers:
     before, after = (exact.sel(condition=which, drop=True) for which in ("baseline", condition))
     require_found(before, f"{name} {PASSKEY}")
     return before, after
+
+
+def ranked_first(scores: xr.DataArray) -> xr.DataArray:
+    """Whether the exact number scores highest of all candidates, a tie being none; NaN where one has no score."""
+    exact, near = scores.sel(candidate="exact", drop=True), scores.drop_sel(candidate="exact")
+    return (exact > near.max("candidate", skipna=False)).where(scores.notnull().all("candidate"))
+
+
+def remark_ranking(retrieval: xr.Dataset, condition: str, *, name: str) -> None:
+    """Say how often the right number is the most probable of four, undisturbed and under a condition, where stored.
+
+    A model can lose the writing of a number and keep the number, and one that writes none can still be disturbed. Mean
+    of both forms at the shortest length.
+    """
+    if "candidate_log_probability" not in retrieval:
+        return
+    asked = retrieval["candidate_log_probability"].sel(length=retrieval["length"].values.min(), drop=True)
+    first = ranked_first(asked).mean(["text", "form"], skipna=False)
+    before, after = (float(first.sel(condition=which)) for which in ("baseline", condition))
+    if isfinite(before) and isfinite(after):
+        remark(
+            f"By log-probability {name} ranks the right number above three near misses in {before:.2f} of the prompts, "
+            f"disrupted in {after:.2f} (chance {1 / asked.sizes['candidate']:g})"
+        )
 
 
 def counted(

@@ -145,3 +145,40 @@ def test_a_task_at_chance_beside_one_that_counts_is_remarked_on_with_its_accurac
     with remarking() as remarks:
         tasks.counted(half_right({"cities", "sports"}), xr.Dataset(), tasks.PARAMETRIC, "massive", name="rope")
     assert remarks == []
+
+
+def scored(values):
+    """Log-probabilities of four candidates: prompt, form, length, condition, candidate."""
+    return xr.Dataset(
+        {"candidate_log_probability": (("text", "form", "length", "condition", "candidate"), values)},
+        coords={
+            "length": [256, 512],
+            "condition": ["baseline", "massive"],
+            "candidate": ["exact", "near-1", "near-2", "near-3"],
+        },
+    )
+
+
+def test_the_number_is_ranked_first_where_it_alone_scores_highest_against_hand_count():
+    scores = xr.DataArray(
+        [[-1.0, -2, -3, -4], [-2, -1, -3, -4], [-1, -1, -3, -4], [-1, -2, np.nan, -4]],
+        dims=("text", "candidate"),
+        coords={"candidate": ["exact", "near-1", "near-2", "near-3"]},
+    )
+    np.testing.assert_array_equal(tasks.ranked_first(scores), [1, 0, 0, np.nan])
+
+
+def test_ranking_is_remarked_on_at_the_shortest_length_where_it_was_measured_against_hand_count():
+    values = np.full((4, 2, 2, 2, 4), -5.0)
+    values[:3, :, 0, 0, 0] = -1  # undisturbed: three of four prompts in both forms
+    values[:3, 0, 0, 1, 0] = -1  # disrupted: the same three in one form of two
+    values[..., 1, :, 0] = -1  # longer: all
+    with remarking() as remarks:
+        tasks.remark_ranking(scored(values), "massive", name="DroPE")
+    said = "By log-probability DroPE ranks the right number above three near misses in 0.75 of the prompts"
+    assert remarks == [f"{said}, disrupted in 0.38 (chance 0.25)"]
+    values[0, 0, 0, 1, 2] = np.nan
+    with remarking() as silent:
+        tasks.remark_ranking(scored(values), "massive", name="DroPE")
+        tasks.remark_ranking(scored(values).drop_vars("candidate_log_probability"), "massive", name="DroPE")
+    assert silent == []

@@ -29,23 +29,18 @@ Items = Callable[[xr.Dataset], xr.DataArray]
 
 def by_log_probability(asked: xr.Dataset) -> xr.DataArray:
     """Whether the exact number is the most probable answer of the four, a tie being none; NaN where not ranked."""
-    return _first(asked["candidate_log_probability"])
+    return tasks.ranked_first(asked["candidate_log_probability"])
 
 
 def by_yes(asked: xr.Dataset) -> xr.DataArray:
     """Whether p(Yes) is largest for the exact number, a tie being none; NaN where not verified."""
-    return _first(asked["candidate_yes"])
+    return tasks.ranked_first(asked["candidate_yes"])
 
 
 def told_apart(asked: xr.Dataset) -> xr.DataArray:
     """p(Yes | exact) - mean p(Yes | near miss) per prompt; NaN where not verified."""
     yes = asked["candidate_yes"]
     return yes.sel(candidate="exact", drop=True) - yes.drop_sel(candidate="exact").mean("candidate", skipna=False)
-
-
-def _first(values: xr.DataArray) -> xr.DataArray:
-    exact, near = values.sel(candidate="exact", drop=True), values.drop_sel(candidate="exact")
-    return (exact > near.max("candidate", skipna=False)).where(values.notnull().all("candidate"))
 
 
 RATES: dict[str, Items] = {
