@@ -10,11 +10,11 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from benchmarks.calibration_rows import EFFECTS, POPULATION, RUNS, SIZES, Row, failures
+from benchmarks.calibration_table import page
 from benchmarks.planted_claims import Entry, World, entries, on_bound, p_of
 from benchmarks.planted_items import ASKED, Items, is_of_items, on_bound_items, on_items
 from benchmarks.shapes import ASSERTED, Draw, distributions, every_part, margin, ratio_tails, scenarios, tails
@@ -25,44 +25,11 @@ from dropeact.store import write_text
 from dropeact.verdicts import load_claims
 from dropeact.verdicts.rule import decide, holm
 
-SIZES = (8, 16, 32)
-RUNS, CLAIM_RUNS, POPULATION = 10_000, 200, 2_000
+CLAIM_RUNS = 200
 PER_RECORD, PER_FAMILY, MISSED = ALPHA, 0.05, 0.06
-EFFECTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
-MONTE_CARLO = 0.001
 FLAGGED = 1.0  # the skewness that a report flags
 SEEDS = 4
 ROOT = Path(__file__).parents[1]
-
-
-class Row(NamedTuple):
-    """How many of `runs` went wrong, against the rate promised; only asserted rows decide."""
-
-    section: str
-    what: str
-    verdict: str
-    distribution: str
-    n: int
-    wrong: int
-    runs: int
-    promised: float
-    asserted: bool
-
-    @property
-    def rate(self) -> float:
-        """The observed rate."""
-        return self.wrong / self.runs
-
-
-def limit(row: Row, tests: int) -> int:
-    """The most wrong runs that chance explains: the 99.9 % binomial bound over all asserted tests."""
-    return int(stats.binom.isf(MONTE_CARLO / tests, row.runs, row.promised))
-
-
-def failures(rows: Sequence[Row]) -> list[Row]:
-    """Asserted rows beyond Monte Carlo error."""
-    asserted = [row for row in rows if row.asserted]
-    return [row for row in asserted if row.wrong > limit(row, len(asserted))]
 
 
 def records(draws: Mapping[str, Draw], sizes: Sequence[int], runs: int) -> Iterator[Row]:
@@ -215,8 +182,6 @@ def simulated(sizes: Sequence[int], runs: int, names: Sequence[str] | None = Non
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run everything, write the table, and say whether the promises hold."""
-    from benchmarks.calibration_table import page
-
     parser = argparse.ArgumentParser(description="How often a verdict is wrong where the truth lies on its bound.")
     parser.add_argument("--samples", type=int, default=CLAIM_RUNS, help="samples of each claim and n")
     samples = parser.parse_args(arguments).samples

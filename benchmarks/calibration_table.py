@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.calibration import EFFECTS, POPULATION, RUNS, SIZES, Row, failures, limit
+from benchmarks.calibration_rows import EFFECTS, POPULATION, RUNS, SIZES, Row, failures, limit
 from benchmarks.planted_items import ASKED, PROMPTS, TIMES
 from benchmarks.shapes import ASSERTED
 

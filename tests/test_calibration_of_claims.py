@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from benchmarks.calibration import broken, claims, failures, simulated, wrong_families
+from benchmarks.calibration import broken, claims, simulated, wrong_families
+from benchmarks.calibration_rows import failures
 from benchmarks.planted_claims import OWN, SETS, Knob, World, depth, entries, on_bound
 from benchmarks.planted_items import FACTS, PROMPTS, Items, on_bound_items, on_items
 from benchmarks.shapes import distributions, scenarios
