@@ -8,7 +8,7 @@ from dropeact.axes import COLUMNS, HALVES
 from dropeact.corpus.facts import facts
 from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS
 from dropeact.pairs import Pair
-from dropeact.report.behaviour_figures import draw
+from dropeact.report import knowledge_figures, retrieval_figures
 from dropeact.store import Cell, Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims
@@ -161,9 +161,23 @@ def test_lost_share_of_planted_tasks_against_hand_count(records):
     assert records["knowledge-rope-contextual-loss"].estimate == pytest.approx(contextual - parametric, abs=0.02)
 
 
+def drawn(folder, into):
+    store = Store(folder)
+    return [f for module in (knowledge_figures, retrieval_figures) for f in module.draw(store, store.read_run(), into)]
+
+
 def test_every_figure_is_drawn_from_planted_answers_and_none_without_them(planted, tmp_path):
-    figures = draw(Store(planted), Store(planted).read_run(), tmp_path)
-    assert [figure.path.stem for figure in figures] == ["knowledge", "parsing", "retrieval", "retrieval-errors"]
+    figures = drawn(planted, tmp_path)
+    names = ["knowledge", "parsing", "ranking", "retrieval", "retrieval-errors"]
+    assert [figure.path.stem for figure in figures] == names
     assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
-    core = Store(results(tmp_path / "core"))
-    assert draw(core, core.read_run(), tmp_path) == []
+    assert drawn(results(tmp_path / "core"), tmp_path) == []
+
+
+def test_ranking_is_drawn_where_it_was_measured_and_left_out_elsewhere_against_hand_count(planted):
+    asked = Store(planted).load("drope", "passages", "first", "retrieval").sel(form="cued", length=256)
+    shown = retrieval_figures.ranked(asked).mean("text")
+    assert shown.sel(condition=["baseline", "massive"]).values.tolist() == [0.9, 0.4]
+    unranked = asked.assign(candidate_log_probability=asked["candidate_log_probability"].where(False))
+    for old in (unranked, asked.drop_vars("candidate_log_probability")):
+        assert retrieval_figures.ranked(old).isnull().all()

@@ -10,7 +10,14 @@ from typing import Any
 from dropeact import bundled, pairs, published
 from dropeact.audit import Finding, audit
 from dropeact.measured import natural
-from dropeact.report import ablation_figures, behaviour_figures, observe_figures, observed, sensitivity
+from dropeact.report import (
+    ablation_figures,
+    knowledge_figures,
+    observe_figures,
+    observed,
+    retrieval_figures,
+    sensitivity,
+)
 from dropeact.report.audit_figure import audit_figure
 from dropeact.report.figures import Figure, draw
 from dropeact.report.overview_figure import overview_figure
@@ -59,7 +66,7 @@ def drawn(
 ) -> list[Figure]:
     """Every figure of the report, painted where it is missing or to be replaced."""
     figures = draw(store, run, folder, replace=replace)
-    for further in (observe_figures, behaviour_figures, ablation_figures):
+    for further in (observe_figures, knowledge_figures, retrieval_figures, ablation_figures):
         figures += further.draw(store, run, folder, replace=replace)
     grown = trajectory_figure(store.directory, folder, replace=replace)
     if replace or not (folder / "audit.svg").is_file():

@@ -1,14 +1,15 @@
-"""Figures of what the models answer: accuracy by condition, retrieval by length and depth, kinds of errors."""
+"""Figures of numbers hidden in a text: written and ranked by condition, by length and depth, and how answers err."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from dropeact.corpus.retrieval import ERRORS, FORMS
+from dropeact.corpus.retrieval import ERRORS, FORMS, NEAR_MISSES
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
 from dropeact.measured import Measured
@@ -36,41 +37,31 @@ def with_interval(scores: xr.DataArray) -> tuple[float, float, float]:
     return rate, max(0.0, rate - low), max(0.0, high - rate)
 
 
-def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
-    """Accuracy of every task by condition; the dotted line is chance. The last panel is that of the hidden numbers."""
-    for axes, task in zip(panels[:-1], tasks.PARAMETRIC + tasks.CONTEXTUAL[:1], strict=True):
-        for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
-            chosen = data.isel(text=np.flatnonzero(data["task"].values == task))
-            shown = [name for name in CONDITIONS if name in data["condition"].values]
-            x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
-            drawn = np.array([with_interval(chosen["correct"].sel(condition=name)) for name in shown])
-            axes.bar(x, drawn[:, 0], 0.24, yerr=drawn[:, 1:].T, color=COLOURS[model.name], label=NAMES[model.name])
-        axes.axhline(tasks.chance(task), color="black", lw=0.6, linestyle=":")
-        axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()), rotation=30, ha="right")
-        axes.set(
-            title=task.capitalize(),
-            ylim=(0, ABOVE),
-            yticks=TICKS,
-            ylabel="share of items right" if task == "cities" else "",
-        )
-    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
-    paint_hidden(panels[-1], measured)
+def written(asked: xr.Dataset) -> xr.DataArray:
+    """Whether the number stands in the answer."""
+    return asked["exact"]
 
 
-def paint_hidden(axes: Axes, measured: Measured) -> None:
-    """Hidden numbers found by condition, plain and cued, at the shortest length that all conditions share."""
+def ranked(asked: xr.Dataset) -> xr.DataArray:
+    """Whether the number is the most probable answer of four; NaN where that was not asked."""
+    scores = asked.get("candidate_log_probability")
+    return xr.full_like(asked["exact"], np.nan) if scores is None else tasks.ranked_first(scores)
+
+
+def paint_hidden(axes: Axes, measured: Measured, right: Callable[[xr.Dataset], xr.DataArray] = written) -> None:
+    """Hidden numbers by condition, plain and cued, at the shortest length that all conditions share."""
     retrieval = measured_models(measured, "retrieval")
     length = shared_length([data for _, data in retrieval])
     if length is None:
         axes.set_axis_off()
         return
     for offset, (model, data) in enumerate(retrieval):
-        shown = [name for name in CONDITIONS if name in data["condition"].values]
         for form in (form for form in FORMS if form in data["form"].values):
-            asked = data["exact"].sel(form=form, length=length)
+            rates = right(data.sel(form=form, length=length)).dropna("condition")
+            shown = [name for name in CONDITIONS if name in rates["condition"].values]
             x = np.array([list(CONDITIONS).index(name) for name in shown])
             x = x + 0.26 * (offset - 1) + 0.1 * (FORMS.index(form) - 0.5)
-            drawn = np.array([with_interval(asked.sel(condition=name)) for name in shown])
+            drawn = np.array([with_interval(rates.sel(condition=name)) for name in shown]).reshape(-1, 3)
             style = {
                 "color": COLOURS[model.name],
                 "marker": MARKERS[form],
@@ -86,19 +77,16 @@ def paint_hidden(axes: Axes, measured: Measured) -> None:
     axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center")
 
 
-def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
-    """Yes/no accuracy with unparsed answers wrong (bar) and dropped (cross), all tasks together."""
-    for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
-        shown = [name for name in CONDITIONS if name in data["condition"].values]
-        x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
-        right = data["answer_correct"].sel(condition=shown).astype(float)
-        parsed = right.where(data["answer"].sel(condition=shown) >= 0)
-        panels[0].bar(x, right.mean("text"), 0.24, color=COLOURS[model.name], label=NAMES[model.name])
-        panels[0].plot(x, parsed.mean("text"), "x", color="black", markersize=4)
-    panels[0].axhline(0.5, color="black", lw=0.6, linestyle=":")
-    panels[0].set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()))
-    panels[0].set(ylim=(0, ABOVE), yticks=TICKS, ylabel="share of yes/no answers right")
-    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
+def paint_ranking(panels: Sequence[Axes], measured: Measured) -> None:
+    """The same prompts twice: numbers written (left), and numbers that are the most probable answer of four (right)."""
+    paint_hidden(panels[0], measured)
+    paint_hidden(panels[1], measured, ranked)
+    panels[0].set(title="written", ylabel="share of prompts")
+    panels[1].set(title="ranked first of four")
+    panels[1].axhline(1 / (1 + NEAR_MISSES), color="black", lw=0.6, linestyle=":")
+    colours = [Line2D([], [], color=COLOURS[model.name]) for model, _ in measured_models(measured, "retrieval")]
+    names = [NAMES[model.name] for model, _ in measured_models(measured, "retrieval")]
+    panels[1].legend(colours, names, frameon=False, fontsize=7, ncols=3, loc="upper center")
 
 
 def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
@@ -137,25 +125,16 @@ def paint_errors(panels: Sequence[Axes], measured: Measured) -> None:
 
 
 DRAWINGS = {
-    "knowledge": (
-        Drawing(
-            "knowledge",
-            "3",
-            "Accuracy by task and condition",
-            "Share of items whose true completion is more probable than the false one, with Wilson intervals; the "
-            "dotted line is chance. Last: numbers found in a text, plain (circles) and cued (squares).",
-            paint_accuracy,
-            4,
-        ),
-        Drawing(
-            "parsing",
-            "3",
-            "Yes/no answers, unparsed ones wrong or dropped",
-            "Bars count an answer that is neither yes nor no as wrong; crosses drop it from the denominator.",
-            paint_parsing,
-        ),
-    ),
     "retrieval": (
+        Drawing(
+            "ranking",
+            "3",
+            "Hidden numbers written and ranked",
+            "Left: the number stands in the answer. Right: it is more probable as the answer than each of three near "
+            "misses; the dotted line is chance. Plain prompts (circles) and cued ones (squares), Wilson intervals.",
+            paint_ranking,
+            2,
+        ),
         Drawing(
             "retrieval",
             "10",

@@ -1,0 +1,78 @@
+"""Figures of what the models know: accuracy by task and condition, and answers that say neither yes nor no."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from dropeact.estimators import tasks
+from dropeact.measured import Measured
+from dropeact.report.figures import COLOURS, Drawing, Figure, draw_stored, measured_models
+from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, TICKS, paint_hidden, with_interval
+from dropeact.report.words import NAMES
+from dropeact.store import Store
+
+
+def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
+    """Accuracy of every task by condition; the dotted line is chance. The last panel is that of the hidden numbers."""
+    for axes, task in zip(panels[:-1], tasks.PARAMETRIC + tasks.CONTEXTUAL[:1], strict=True):
+        for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
+            chosen = data.isel(text=np.flatnonzero(data["task"].values == task))
+            shown = [name for name in CONDITIONS if name in data["condition"].values]
+            x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
+            drawn = np.array([with_interval(chosen["correct"].sel(condition=name)) for name in shown])
+            axes.bar(x, drawn[:, 0], 0.24, yerr=drawn[:, 1:].T, color=COLOURS[model.name], label=NAMES[model.name])
+        axes.axhline(tasks.chance(task), color="black", lw=0.6, linestyle=":")
+        axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()), rotation=30, ha="right")
+        axes.set(
+            title=task.capitalize(),
+            ylim=(0, ABOVE),
+            yticks=TICKS,
+            ylabel="share of items right" if task == "cities" else "",
+        )
+    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
+    paint_hidden(panels[-1], measured)
+
+
+def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
+    """Yes/no accuracy with unparsed answers wrong (bar) and dropped (cross), all tasks together."""
+    for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
+        shown = [name for name in CONDITIONS if name in data["condition"].values]
+        x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
+        right = data["answer_correct"].sel(condition=shown).astype(float)
+        parsed = right.where(data["answer"].sel(condition=shown) >= 0)
+        panels[0].bar(x, right.mean("text"), 0.24, color=COLOURS[model.name], label=NAMES[model.name])
+        panels[0].plot(x, parsed.mean("text"), "x", color="black", markersize=4)
+    panels[0].axhline(0.5, color="black", lw=0.6, linestyle=":")
+    panels[0].set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()))
+    panels[0].set(ylim=(0, ABOVE), yticks=TICKS, ylabel="share of yes/no answers right")
+    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
+
+
+DRAWINGS = {
+    "knowledge": (
+        Drawing(
+            "knowledge",
+            "3",
+            "Accuracy by task and condition",
+            "Share of items whose true completion is more probable than the false one, with Wilson intervals; the "
+            "dotted line is chance. Last: numbers found in a text, plain (circles) and cued (squares).",
+            paint_accuracy,
+            4,
+        ),
+        Drawing(
+            "parsing",
+            "3",
+            "Yes/no answers, unparsed ones wrong or dropped",
+            "Bars count an answer that is neither yes nor no as wrong; crosses drop it from the denominator.",
+            paint_parsing,
+        ),
+    ),
+}
+
+
+def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
+    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
+    return draw_stored(DRAWINGS, store, run, folder, replace=replace)
