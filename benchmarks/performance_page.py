@@ -17,7 +17,8 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
         "measured, with the machine and the date beside it; what is computed instead stands in [scaling](scaling.md). "
         "Ways that do the same thing are timed in turn, in one process: a ratio is the median over rounds of one way's "
         "time to the first way's in the same round, with its range. Peak memory is the process's largest resident size "
-        "during one pass, weights included.",
+        "during one pass, weights included, and with them memory that the allocator kept of passes before it: a way "
+        "that runs after a larger one, or frees many arrays of middle size, shows more than it needs.",
         "",
         *table(stored),
         *_part(stored, "passes", "One text through the RoPE model", _pass_rows),

@@ -90,9 +90,8 @@ def of_pass(way: str, length: int) -> Callable[[Stored], str]:
         plain, mass, probed = (field("passes", name, "seconds", length)(stored) for name in (PLAIN, MASS, way))
         parts = []
         if plain and mass and probed and way != MASS:
-            parts.append(
-                f"of {probed - plain:.2f} s above the plain pass, {mass - plain:.2f} s are there without entropy"
-            )
+            above, without = probed - plain, max(0.0, mass - plain)
+            parts.append(f"of {above:.2f} s above the plain pass, {without:.2f} s are there without entropy")
         if length == PROFILED and (found := profiled(stored.get("profile", {}).get("rows", []))):
             parts.append(f"by the profile of four layers with row entropy, against the plain pass: {found}")
         return "; ".join(parts)
