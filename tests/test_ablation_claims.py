@@ -10,8 +10,9 @@ from dropeact.measured import MissingMeasurement, natural
 from dropeact.measurements import ablation, disruption_by_threshold
 from dropeact.measurements.atlas import ABLATIONS
 from dropeact.pairs import Pair
-from dropeact.report.ablation_figures import draw
+from dropeact.report.ablation_figures import DRAWINGS
 from dropeact.report.explain import explained
+from dropeact.report.figures import draw_stored
 from dropeact.store import Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims
@@ -109,11 +110,11 @@ def test_planted_conditions_are_those_that_are_measured():
 
 def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(planted, tmp_path):
     store, run = Store(planted), synthetic.run_record(synthetic.PAIR, 32)
-    figures = draw(store, run, tmp_path / "figures")
+    figures = draw_stored(DRAWINGS, store, run, tmp_path / "figures")
     names = ["ablation-atlas", "first-token-curve", "ablation-bars", "cached-ablation"]
     assert [figure.path.stem for figure in figures] == names
     assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
-    assert draw(Store(tmp_path), run, tmp_path / "none") == []
+    assert draw_stored(DRAWINGS, Store(tmp_path), run, tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(("id", "only"), [("layer1-bos-only", " --only=ablation"), ("sink-rate-rope", "")])

@@ -9,6 +9,7 @@ from dropeact.corpus.facts import facts
 from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS
 from dropeact.pairs import Pair
 from dropeact.report import knowledge_figures, retrieval_figures
+from dropeact.report.figures import draw_stored
 from dropeact.store import Cell, Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims
@@ -163,7 +164,8 @@ def test_lost_share_of_planted_tasks_against_hand_count(records):
 
 def drawn(folder, into):
     store = Store(folder)
-    return [f for module in (knowledge_figures, retrieval_figures) for f in module.draw(store, store.read_run(), into)]
+    drawings = knowledge_figures.DRAWINGS | retrieval_figures.DRAWINGS
+    return draw_stored(drawings, store, store.read_run(), into)
 
 
 def test_every_figure_is_drawn_from_planted_answers_and_none_without_them(planted, tmp_path):

@@ -19,7 +19,7 @@ from dropeact.report import (
     sensitivity,
 )
 from dropeact.report.audit_figure import audit_figure
-from dropeact.report.figures import Figure, draw
+from dropeact.report.figures import Figure, draw, draw_stored
 from dropeact.report.overview_figure import overview_figure
 from dropeact.report.render import findings
 from dropeact.report.trajectory_figure import trajectory_figure
@@ -67,7 +67,7 @@ def drawn(
     """Every figure of the report, painted where it is missing or to be replaced."""
     figures = draw(store, run, folder, replace=replace)
     for further in (observe_figures, knowledge_figures, retrieval_figures, ablation_figures):
-        figures += further.draw(store, run, folder, replace=replace)
+        figures += draw_stored(further.DRAWINGS, store, run, folder, replace=replace)
     grown = trajectory_figure(store.directory, folder, replace=replace)
     if replace or not (folder / "audit.svg").is_file():
         audit_figure(audited, folder / "audit.svg")

@@ -1,8 +1,6 @@
 """Figures of what is lost without a part: layers of every model, channels and the first token, layer by layer."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,16 +10,13 @@ from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.report.figures import (
     COLOURS,
     Drawing,
-    Figure,
     band,
-    draw_stored,
     mark_write,
     mean_and_half_width,
     measured_models,
     mosaic,
 )
 from dropeact.report.words import NAMES
-from dropeact.store import Store
 
 STUDY_LAYER = 1
 ROWS = {
@@ -167,8 +162,3 @@ DRAWINGS = {
         ),
     ),
 }
-
-
-def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
-    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
-    return draw_stored(DRAWINGS, store, run, folder, replace=replace)

@@ -58,7 +58,12 @@ def measured_models(measured: Measured, name: str) -> list[tuple[Model, xr.Datas
 
 
 def draw_stored(
-    drawings: Mapping[str, "Sequence[Drawing]"], store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool
+    drawings: Mapping[str, "Sequence[Drawing]"],
+    store: Store,
+    run: Mapping[str, Any],
+    folder: Path,
+    *,
+    replace: bool = True,
 ) -> list[Figure]:
     """Every figure whose measurement (the key of `drawings`) is stored, painted where it is missing or replaced."""
     measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])

@@ -1,18 +1,15 @@
 """Figures of what the models know: accuracy by task and condition, and answers that say neither yes nor no."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from dropeact.estimators import tasks
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, Figure, draw_stored, measured_models
+from dropeact.report.figures import COLOURS, Drawing, measured_models
 from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, TICKS, paint_hidden, with_interval
 from dropeact.report.words import NAMES
-from dropeact.store import Store
 
 
 def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
@@ -71,8 +68,3 @@ DRAWINGS = {
         ),
     ),
 }
-
-
-def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
-    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
-    return draw_stored(DRAWINGS, store, run, folder, replace=replace)

@@ -1,17 +1,14 @@
 """Figures of what else one pass shows: sinks by head, rotary frequencies, norm and entropy, shares, longer losses."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import xarray as xr
 from matplotlib.axes import Axes
 
 from dropeact.axes import SINK_THRESHOLD
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, Figure, band, draw_stored, mark_write, measured_models, mosaic
+from dropeact.report.figures import COLOURS, Drawing, band, mark_write, measured_models, mosaic
 from dropeact.report.words import NAMES
-from dropeact.store import Store
 
 CLASSES = {"first": "first token", "massive": "massive activations", "ordinary": "ordinary tokens"}
 
@@ -141,8 +138,3 @@ DRAWINGS = {
         ),
     ),
 }
-
-
-def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
-    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
-    return draw_stored(DRAWINGS, store, run, folder, replace=replace)

@@ -1,8 +1,6 @@
 """Figures of numbers hidden in a text: written and ranked by condition, by length and depth, and how answers err."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -13,10 +11,9 @@ from dropeact.corpus.retrieval import ERRORS, FORMS, NEAR_MISSES
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, Figure, draw_stored, measured_models
+from dropeact.report.figures import COLOURS, Drawing, measured_models
 from dropeact.report.observed.answers import shared_length
 from dropeact.report.words import NAMES
-from dropeact.store import Store
 
 CONDITIONS = {
     "baseline": "undisturbed",
@@ -153,8 +150,3 @@ DRAWINGS = {
         ),
     ),
 }
-
-
-def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
-    """Every figure whose measurement is stored, painted where it is missing or to be replaced."""
-    return draw_stored(DRAWINGS, store, run, folder, replace=replace)

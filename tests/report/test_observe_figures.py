@@ -3,6 +3,7 @@ import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES
 from dropeact.report import observe_figures
+from dropeact.report.figures import draw_stored
 from dropeact.store import Cell, Store
 from tests.synthetic_results import PAIR, results
 
@@ -21,12 +22,12 @@ def longer(half):
 def test_a_figure_for_each_stored_measurement_and_the_same_bytes_twice(tmp_path):
     store = Store(results(tmp_path / "run"))
     run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
-    names = [figure.path.stem for figure in observe_figures.draw(store, run, tmp_path / "one")]
+    names = [figure.path.stem for figure in draw_stored(observe_figures.DRAWINGS, store, run, tmp_path / "one")]
     assert names == ["sink-heads", "norm-and-entropy", "rotary-frequency", "attention-share"]
     for column in COLUMNS:
         for half in HALVES:
             store.save(Cell(column, "passages", PAIR.primary_arm, half, "loss-curve"), longer(half), {})
-    drawn = observe_figures.draw(store, run, tmp_path / "two")
+    drawn = draw_stored(observe_figures.DRAWINGS, store, run, tmp_path / "two")
     assert [figure.path.stem for figure in drawn] == [*names, "loss-curve"]
     for figure in drawn[:-1]:
         assert figure.path.read_bytes() == (tmp_path / "one" / figure.path.name).read_bytes()
@@ -35,7 +36,8 @@ def test_a_figure_for_each_stored_measurement_and_the_same_bytes_twice(tmp_path)
 def test_results_without_a_measurement_have_no_such_figure(tmp_path):
     store = Store(results(tmp_path / "run", cells=("observations", "disruption")))
     run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
-    assert [f.path.stem for f in observe_figures.draw(store, run, tmp_path)] == ["sink-heads", "norm-and-entropy"]
+    names = [figure.path.stem for figure in draw_stored(observe_figures.DRAWINGS, store, run, tmp_path)]
+    assert names == ["sink-heads", "norm-and-entropy"]
 
 
 def test_a_panel_says_how_many_texts_are_behind_its_lines_against_hand_count():
