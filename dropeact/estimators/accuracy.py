@@ -12,11 +12,13 @@ import xarray as xr
 
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.outcomes import Untestable
+from dropeact.estimators.regions import MORE_RATE
 from dropeact.estimators.student import normal_critical
 
 CHANCE = 0.5
 CLEAR = 2.0  # standard errors above chance
 FOUND = 0.10  # a generation task counts where the lower Wilson bound of exact match reaches this
+CLEARLY_FIRST = 10.0  # a first token this many times larger than the others has a norm to lose
 STILL_FIRST = 3.0  # a first token this many times larger than the others has kept its norm
 
 
@@ -77,30 +79,46 @@ def require_found(exact: xr.DataArray, name: str) -> None:
 
 
 def require_removed(checks: xr.Dataset, condition: str, name: str) -> None:
-    """Pass where an intervention took the first token's norm away and the sinks fell, in both halves.
+    """Pass where an intervention took the first token's norm away and the sinks fell by 0.05 or more, in both halves.
 
     Raises
     ------
     Untestable
-        When the first token is still at least 3 times as large as the others, or the sink rate did not fall.
+        When `require_norm_removed` does, or the sink rate did not fall that far.
     """
     require_norm_removed(checks, condition, name)
     after, before = (checks["sink_rate"].sel(condition=which) for which in (condition, "baseline"))
-    if not (after < before).all():
+    if not (before - after >= MORE_RATE).all():
         raise Untestable(f"{name}: the sink rate did not fall with the first token's norm")
 
 
 def require_norm_removed(checks: xr.Dataset, condition: str, name: str) -> None:
-    """Pass where an intervention took the first token's norm away in both halves.
+    """Pass where the norm was there at the layer of the intervention and the intervention took it, in both halves.
+
+    A model that writes its norm at another layer keeps it: an intervention at this one removes nothing, and shows
+    nothing. `largest_ratio` is looked at where the layers above were measured; a norm may grow again there.
 
     Raises
     ------
     Untestable
-        When the first token is still at least 3 times as large as the others.
+        When the first token, undisturbed, is less than 10 times as large as the others; or, disturbed, still 3 times;
+        or keeps more than half of its largest ratio at some layer above.
     """
-    ratio = float(checks["first_ratio"].sel(condition=condition).max())
-    if not ratio < STILL_FIRST:
-        raise Untestable(f"{name}: the first token's norm was not removed, it is still {ratio:.1f} times the others'")
+    there, left = (checks["first_ratio"].sel(condition=which).values for which in ("baseline", condition))
+    if not (there >= CLEARLY_FIRST).all():
+        raise Untestable(
+            f"{name}: no norm to remove at this layer, the first token's is {there.min():.1f} times the others'"
+        )
+    if not (left < STILL_FIRST).all():
+        raise Untestable(
+            f"{name}: the first token's norm was not removed, it is still {left.max():.1f} times the others'"
+        )
+    if "largest_ratio" in checks:
+        before, after = (checks["largest_ratio"].sel(condition=which).values for which in ("baseline", condition))
+        if not (after <= before / 2).all():
+            raise Untestable(
+                f"{name}: the first token's norm is written again above, {after.max():.1f} times the others'"
+            )
 
 
 def without_unparsed(right: xr.DataArray, answers: xr.DataArray) -> tuple[float, int]:

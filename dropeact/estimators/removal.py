@@ -7,18 +7,22 @@ from dropeact.measured import Measured, Model
 
 
 def checks(measured: Measured, model: Model) -> xr.Dataset:
-    """Two manipulation checks (half, condition), each at the write layer w of that half's texts.
+    """Manipulation checks (half, condition), each at the write layer w of that half's texts.
 
-    first_ratio = mean over texts of |x_0| / median_{t >= 1} |x_t| after block w; sink_rate = mean over texts and the
-    layers above w of the share of sink heads.
+    first_ratio = mean over texts of |x_0| / median_{t >= 1} |x_t| after block w; largest_ratio = the largest such mean
+    after block w or a later one; sink_rate = mean over texts and the layers above w of the share of sink heads.
     """
     found = []
     for half, layer in measured.write_layers.items():
         seen = model.effects.isel(text=model.effects["half"].values == half)
-        after = seen.sel(depth=layer + 1, drop=True)
-        ratio = (after["first_norm"] / after["other_norm_median"]).mean("text", skipna=False)
+        ratio = (seen["first_norm"] / seen["other_norm_median"]).mean("text", skipna=False)
         above = seen["sink_rate"].sel(layer=seen["layer"] > layer)
-        found.append(xr.Dataset({"first_ratio": ratio, "sink_rate": above.mean(["text", "layer"], skipna=False)}))
+        checked = {
+            "first_ratio": ratio.sel(depth=layer + 1, drop=True),
+            "largest_ratio": ratio.sel(depth=ratio["depth"] > layer).max("depth", skipna=False),
+            "sink_rate": above.mean(["text", "layer"], skipna=False),
+        }
+        found.append(xr.Dataset(checked))
     return xr.concat(found, "half", coords="minimal", compat="override").assign_coords(half=list(measured.write_layers))
 
 

@@ -100,22 +100,44 @@ def test_an_average_weighs_tasks_and_not_items():
     assert mean(values, unit="share").value == pytest.approx(0.5)
 
 
-def checks(ratio, sinks):
-    return xr.Dataset(
-        {
-            "first_ratio": (("selected_on", "condition"), [[150.0, ratio]] * 2),
-            "sink_rate": (("selected_on", "condition"), [[0.9, sinks]] * 2),
-        },
-        coords={"condition": ["baseline", "first-mlp"], "selected_on": ["A", "B"]},
-    )
+def checks(ratio, sinks, *, there=150.0, above=None):
+    made = {
+        "first_ratio": (("selected_on", "condition"), [[there, ratio]] * 2),
+        "sink_rate": (("selected_on", "condition"), [[0.9, sinks]] * 2),
+    }
+    if above is not None:
+        made["largest_ratio"] = (("selected_on", "condition"), [[there, above]] * 2)
+    return xr.Dataset(made, coords={"condition": ["baseline", "first-mlp"], "selected_on": ["A", "B"]})
 
 
-def test_an_intervention_that_removed_nothing_is_untestable():
+@pytest.mark.parametrize(
+    ("checked", "reason"),
+    [
+        (checks(60.0, 0.1), "was not removed, it is still 60.0 times"),
+        (checks(1.4, 0.9), "sink rate did not fall"),
+        (checks(1.4, 0.88), "sink rate did not fall"),
+        (checks(1.4, 0.1, there=1.5), "no norm to remove at this layer, the first token's is 1.5 times"),
+        (checks(1.4, 0.1, there=np.nan), "no norm to remove at this layer"),
+        (checks(np.nan, 0.1), "was not removed"),
+        (checks(1.4, np.nan), "sink rate did not fall"),
+        (checks(1.4, 0.1, above=100.0), "written again above, 100.0 times"),
+    ],
+)
+def test_an_intervention_that_removed_nothing_is_untestable(checked, reason):
+    with pytest.raises(Untestable, match=reason):
+        require_removed(checked, "first-mlp", "rope")
+
+
+def test_an_intervention_that_removed_the_norm_may_leave_a_smaller_one_above():
     require_removed(checks(1.4, 0.1), "first-mlp", "rope")
-    with pytest.raises(Untestable, match=r"still 60.0 times"):
-        require_removed(checks(60.0, 0.1), "first-mlp", "rope")
-    with pytest.raises(Untestable, match="sink rate did not fall"):
-        require_removed(checks(1.4, 0.9), "first-mlp", "rope")
+    require_removed(checks(1.4, 0.1, above=40.0), "first-mlp", "rope")
+
+
+def test_a_check_that_only_one_half_passes_is_untestable():
+    checked = checks(1.4, 0.1)
+    checked["first_ratio"][1, 1] = np.nan
+    with pytest.raises(Untestable, match="was not removed"):
+        require_removed(checked, "first-mlp", "rope")
 
 
 def half_right(right=()):
