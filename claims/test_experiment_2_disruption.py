@@ -115,7 +115,7 @@ def disruption_consistent_across_text_types(measured: Measured) -> Conjunction:
         by_register = registers(over_baseline(model, "massive"))
         literary = by_register.pop(FIRST_REGISTER)
         parts |= {f"{name}, {register}": ratio(*alike(values, literary)) for register, values in by_register.items()}
-    return both(parts)
+    return both(parts, sample="texts of each kind")
 
 
 @claim(

@@ -29,9 +29,13 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Conjunction:
-    """Every part holds. What is shown is the weakest part: the one with the largest p for its region."""
+    """Every part holds. What is shown is the weakest part: the one with the largest p for its region.
+
+    `sample` names what a part counts where that is not every text or item.
+    """
 
     parts: tuple[Part, ...]
+    sample: str = ""
 
     def part_values(self, region: Region) -> list[PValues]:
         """Each part's evidence under its own region, or the claim's."""
@@ -48,9 +52,9 @@ class Conjunction:
         return self.parts[max(range(len(values)), key=lambda i: (min(values[i].support, 0.5), -values[i].contradict))]
 
 
-def both(estimates: Mapping[str, Estimate]) -> Conjunction:
+def both(estimates: Mapping[str, Estimate], *, sample: str = "") -> Conjunction:
     """The claim's region holds of each named estimate (two models, say)."""
-    return Conjunction(tuple(Part(label, estimate) for label, estimate in estimates.items()))
+    return Conjunction(tuple(Part(label, estimate) for label, estimate in estimates.items()), sample)
 
 
 def only(excess: Mapping[int, Estimate], claimed: Sequence[int], *, bound: float) -> Conjunction:

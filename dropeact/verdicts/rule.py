@@ -77,7 +77,11 @@ def is_exact(outcome: Outcome) -> bool:
 
 
 def why_contradicted(outcome: Outcome, region: Region) -> str:
-    """Say how a contradicted claim fails: opposite (all its interval is), too small or large, outside the margin."""
+    """Say how a contradicted claim fails: opposite (all its interval is), too small or large, outside the margin.
+
+    An effect is too small where it goes the way of the statement and not as far; a quantity is too small (or too large)
+    where no difference at all would have been within the region.
+    """
     if isinstance(outcome, Argmax):
         return outcome.found
     if isinstance(outcome, Conjunction):
@@ -87,24 +91,32 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
         return "outside the margin"
     low, high = (outcome.value, outcome.value) if outcome.is_exact else outcome.interval
     if region.low > -inf:
-        return "opposite" if high < region.null < region.low else "effect too small"
+        if region.null >= region.low:
+            return "too small"
+        return "opposite" if high < region.null else "effect too small"
     if region.null <= region.high:
         return "too large"
     return "opposite" if low > region.null else "effect too small"
 
 
 def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: str = "texts") -> str:
-    """Say how many texts (or items) would decide, and the smallest effect that these could show."""
-    estimate = outcome
+    """Say how many texts (or items) would decide, and the smallest effect that these could show.
+
+    What would decide is the side that the estimate lies on. Against a compound statement every part is tested, and a
+    margin on both sides, so that the evidence counts as many times.
+    """
+    estimate, tests = outcome, 1
     if isinstance(outcome, Conjunction):
         part = outcome.weakest(region)
-        estimate, region = part.estimate, part.region or region
+        estimate, region, tests = part.estimate, part.region or region, len(outcome.parts)
+        sample = outcome.sample or sample
     elif isinstance(outcome, Argmax):
         estimate, region = outcome.closest, Region("difference", 0.0, inf, "the winner leads")
     assert isinstance(estimate, Estimate)
     if estimate.texts < 2 or estimate.is_exact:
         return f"on the bound exactly; no number of {sample} would decide"
-    needed = deciding_texts(_effect(estimate, region), family)
+    against = 1 if region.low <= estimate.value <= region.high else tests * (2 if region.is_margin else 1)
+    needed = deciding_texts(_effect(estimate, region), family * against)
     decides = (
         f"no number of {sample} would decide"
         if needed is None

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dropeact.estimators import Argmax, Conjunction, Estimate, Part, PValues
+from dropeact.estimators.power import power
 from dropeact.estimators.regions import at_least, at_most, within
 from dropeact.verdicts.rule import decide, holm, is_exact, shown, why_contradicted, why_inconclusive
 
@@ -41,7 +42,9 @@ def test_the_smaller_side_names_the_verdict():
         (1.0, within(-0.1, 0.1, "r"), "outside the margin"),
         (1.3, at_most(1.0, "not above the bound", scale="ratio"), "too large"),
         (0.4, at_most(0.1, "at most a tenth", scale="rate"), "too large"),
-        (0.8, at_least(1.0, "above the bound", scale="ratio"), "effect too small"),
+        (0.8, at_least(1.0, "above the bound", scale="ratio"), "too small"),
+        (-0.5, at_least(0.0, "any difference"), "too small"),
+        (-0.8, at_least(-0.05, "does not lower"), "too small"),
     ],
 )
 def test_a_contradiction_says_how(center, region, reason):
@@ -77,6 +80,31 @@ def test_of_a_contradicted_statement_the_part_with_most_against_it_is_shown():
     parts = tuple(Part(f"at {center}", sample(center)) for center in (0.4, -3.0, 0.3, 5.0))
     assert shown(Conjunction(parts), more).label == "at -3.0"
     assert why_contradicted(Conjunction(parts), more) == "at -3.0: opposite"
+
+
+@pytest.mark.parametrize(
+    ("parts", "center", "region", "tests"),
+    [
+        (1, 0.48, at_least(0.5, "r"), 1),
+        (1, 0.12, within(-0.1, 0.1, "r"), 2),
+        (3, 0.12, within(-0.1, 0.1, "r"), 6),
+        (3, 0.52, at_least(0.5, "r"), 1),
+    ],
+)
+def test_the_texts_that_would_decide_do_decide_in_four_of_five_samples_against_theory(parts, center, region, tests):
+    """Evidence against a compound counts once a part, and against a margin once a side: so do the texts it takes."""
+    weakest = sample(center, 0.2)
+    outcome = Conjunction(tuple(Part(str(i), weakest) for i in range(parts))) if parts > 1 else weakest
+    needed = int(why_inconclusive(outcome, region, 4).split()[1])
+    contrast = weakest.contrast(min((region.low, region.high), key=lambda bound: abs(bound - center)))
+    effect = abs(contrast.mean()) / contrast.std(ddof=1)
+    assert power(effect, needed, 0.025 / 4 / tests) >= 0.8
+    assert power(effect, needed - 1, 0.025 / 4 / tests) < 0.8
+
+
+def test_a_compound_statement_names_what_its_parts_count():
+    undecided = Conjunction((Part("a", sample(0.51, 0.4)),), sample="texts of each kind")
+    assert "texts of each kind would decide" in why_inconclusive(undecided, at_least(0.5, "r"), 1)
 
 
 def test_items_are_not_called_texts():
