@@ -109,10 +109,11 @@ def facts(column: str, half: str, rates: Mapping[str, float]) -> xr.Dataset:
     names = np.repeat(list(FACTS), [TIMES * size // 2 for size in FACTS.values()])
     uniform = numbers(column, half, "facts", (len(names), len(CONDITIONS)))
     rate = np.array([[_rate(rates, task, condition) for condition in CONDITIONS] for task in names])
-    harmed = [[150.0, 150.0, 150.0, 1.2]]
+    right, harmed = uniform < rate, [[150.0, 150.0, 150.0, 1.2]]
     return xr.Dataset(
         {
-            "correct": (("text", "condition"), (uniform < rate).astype(float)),
+            "correct": (("text", "condition"), right.astype(float)),
+            "log_odds": (("text", "condition"), np.where(right, 1.0, -1.0)),
             "first_ratio": (("selected_on", "condition"), harmed),
             "sink_rate": (("selected_on", "condition"), [[0.9, 0.9, 0.9, 0.1]]),
         },
@@ -146,6 +147,7 @@ def prompts(column: str, half: str, rates: Mapping[str, float], measurement: str
             "exact": (dims, exact.astype(float)),
             "error": (dims, errors(exact, rates, rng)),
             "candidate_yes": ((*dims, "candidate"), yes),
+            "candidate_log_probability": ((*dims, "candidate"), np.full(yes.shape, -8.0)),
         },
         coords={
             "text": [f"key-{half}-{i}" for i in range(n)],

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from dropeact.corpus.retrieval import ERRORS
-from dropeact.estimators import Conjunction, Estimate, NotApplicable, Part, both, difference, mean, ratio
+from dropeact.estimators import Conjunction, Estimate, NotApplicable, Part, both, difference, mean, ratio, tasks
 from dropeact.estimators.accuracy import require_found
+from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, equivalent_share, most, within
 from dropeact.estimators.tasks import ranked_first
 from dropeact.measured import Measured, Model
@@ -28,9 +29,16 @@ def training_length(measured: Measured) -> int:
     return measured.pair.training_length
 
 
+def answered(asked: xr.Dataset) -> xr.Dataset:
+    """Undisturbed answers; exact match and error class are NaN where there is no answer."""
+    exact = tasks.found(asked)
+    data = asked.assign(exact=exact, error=asked["error"].where(exact.notnull()))
+    return data.sel(condition="baseline", drop=True)
+
+
 def undisturbed(measured: Measured, model: Model) -> xr.Dataset:
     """Answers of the undisturbed model at the lengths within the training length."""
-    data = model.measurement("retrieval").sel(condition="baseline", drop=True)
+    data = answered(model.measurement("retrieval"))
     return data.isel(length=np.flatnonzero(data["length"].values <= training_length(measured)))
 
 
@@ -41,7 +49,7 @@ def found(answers: xr.Dataset) -> xr.DataArray:
 
 def found_beyond(measured: Measured, model: Model) -> xr.DataArray:
     """Exact match per item, mean of forms and of the lengths beyond the training length."""
-    data = model.measurement("long_retrieval").sel(condition="baseline", drop=True)
+    data = answered(model.measurement("long_retrieval"))
     chosen = data.isel(length=np.flatnonzero(data["length"].values > training_length(measured)))
     if not chosen.sizes["length"]:
         raise NotApplicable(f"no length beyond the training length of {training_length(measured)} tokens was measured")
@@ -115,11 +123,13 @@ def retrieval_truncation_dominates(measured: Measured) -> Conjunction:
     length, one or two digits wrong) at most a quarter
     """
     errors = undisturbed(measured, measured.drope)["error"]
-    wrong = (errors > ERRORS.index("right")).mean(["form", "length"])
-    shares = {
-        name: ratio((errors == ERRORS.index(name)).mean(["form", "length"]), wrong)
-        for name in ("one digit more or less", "near miss")
-    }
+
+    def share(of: xr.DataArray) -> xr.DataArray:
+        return of.where(errors.notnull()).mean(["form", "length"], skipna=False)
+
+    wrong = share(errors != ERRORS.index("right"))
+    names = ("one digit more or less", "near miss")
+    shares = {name: ratio(share(errors == ERRORS.index(name)), wrong) for name in names}
     few = at_most(0.25, "few: at most a quarter of the wrong answers", scale="ratio")
     return Conjunction(tuple(Part(n, s, few if n == "near miss" else None) for n, s in shares.items()))
 

@@ -12,7 +12,10 @@ from dropeact.verdicts.replication import replicates
 
 def totals(measured: Measured, tensor: str) -> Estimate:
     """DroPE's count over RoPE's, each summed over the layers of a text."""
-    return ratio(measured.drope.counts(tensor).sum("layer"), measured.rope.counts(tensor).sum("layer"))
+    return ratio(
+        measured.drope.counts(tensor).sum("layer", skipna=False),
+        measured.rope.counts(tensor).sum("layer", skipna=False),
+    )
 
 
 @claim("massive-query-reduction", region=fewer_by_ratio())

@@ -19,7 +19,10 @@ def bos_write_higher(measured: Measured) -> Estimate:
 
     mean over texts, layers and heads of |v_0| mean_{t >= 1} a_t0, DroPE over RoPE
     """
-    drope, rope = (model.phenomena["write_score"].mean(["layer", "head"]) for model in (measured.drope, measured.rope))
+    drope, rope = (
+        model.phenomena["write_score"].mean(["layer", "head"], skipna=False)
+        for model in (measured.drope, measured.rope)
+    )
     return ratio(drope, rope)
 
 
@@ -36,7 +39,9 @@ def bos_write_peak_layer(measured: Measured) -> EveryArgmax:
     argmax over layers of the mean over heads of |v_0| mean_{t >= 1} a_t0: of RoPE in the last third of the layers, of
     DroPE at w
     """
-    rope, drope = (model.phenomena["write_score"].mean("head") for model in (measured.rope, measured.drope))
+    rope, drope = (
+        model.phenomena["write_score"].mean("head", skipna=False) for model in (measured.rope, measured.drope)
+    )
     late = [layer for layer in rope["layer"].values.tolist() if layer >= 2 * rope.sizes["layer"] / 3]
     at_write = {half: [layer] for half, layer in measured.write_layers.items()}
     return every(

@@ -1,7 +1,9 @@
 """Upstream findings: what the papers that the study builds on say, asked of this pair."""
 
+import numpy as np
 import xarray as xr
 
+from dropeact.axes import HALVES, other_half
 from dropeact.estimators import Conjunction, Estimate, Part, both, difference, mean, ratio, removal
 from dropeact.estimators.accuracy import require_norm_removed
 from dropeact.estimators.regions import at_least, at_most, equivalent_nats, far_more_by_ratio, most, within
@@ -39,7 +41,7 @@ def jin_low_frequency(measured: Measured) -> Conjunction:
 
     sum over layers of massive values in rotary pairs D/4 .. D/2 - 1 / in all, per tensor, a ratio of means over texts
     """
-    slow, fast = (counts.sum("layer") for counts in measured.rope.rotary_counts())
+    slow, fast = (counts.sum("layer", skipna=False) for counts in measured.rope.rotary_counts())
     return both({t: ratio(slow.sel(tensor=t), (slow + fast).sel(tensor=t)) for t in ("query", "key")})
 
 

@@ -29,7 +29,7 @@ class Protocol:
         return f"{self.corpus}, {self.arm} arm, {self.site}, mean over the {self.mean_over}"
 
 
-CACHED = ("observations", "phenomena", "disruption", "disruption_by_threshold", "effects")
+CACHED = ("observations", "finite", "phenomena", "disruption", "disruption_by_threshold", "effects")
 DOSED = ("massive", "random", "norm-matched", "next-largest", "smallest")  # as many channels as lambda makes massive
 
 
@@ -48,9 +48,12 @@ class Model:
     def measurement(self, name: str, *, corpus: str | None = None) -> xr.Dataset:
         """A stored dataset of this column, both halves together."""
         try:
-            return self.store.load(self.name, corpus or self.protocol.corpus, self.protocol.arm, name)
+            data = self.store.load(self.name, corpus or self.protocol.corpus, self.protocol.arm, name)
         except FileNotFoundError as missing:
             raise MissingMeasurement(str(missing)) from None
+        if "half" in data.coords and set(data["half"].values.tolist()) != set(HALVES):
+            raise MissingMeasurement(f"{self.name}/{name} of one half of the texts")
+        return data
 
     @cached_property
     def observations(self) -> xr.Dataset:
@@ -77,8 +80,21 @@ class Model:
         """What leaving the first token's MLP out did to its norm, to sinks and to entropies, per text."""
         return self.measurement("effects")
 
+    @cached_property
+    def finite(self) -> xr.DataArray:
+        """Whether the residual stream after each block is finite in each text (text, layer).
+
+        No comparison with NaN is true: what is counted in such a stream is 0 and says nothing.
+        """
+        known = [np.isfinite(self.observations[name]) for name in ("first_norm", "entropy")]
+        after = (known[0] & known[1]).isel(depth=slice(1, None))
+        return after.rename(depth="layer").assign_coords(layer=self.observations["layer"])
+
     def counts(self, tensor: str) -> xr.DataArray:
-        """Massive values per text and layer: entries with M > lambda * mean(M), lambda and the mean by the protocol."""
+        """Massive values per text and layer: entries with M > lambda * mean(M), lambda and the mean by the protocol.
+
+        NaN where the stream is not finite.
+        """
         return (
             self.observations["massive_count"]
             .sel(
@@ -89,19 +105,21 @@ class Model:
                 drop=True,
             )
             .astype(float)
+            .where(self.finite)
         )
 
     def rotary_counts(self) -> tuple[xr.DataArray, xr.DataArray]:
         """Massive Query and Key values in the slower and the faster half of the rotary pairs (text, layer, tensor)."""
         seen, threshold = self.phenomena, self.protocol.massive_threshold
         if threshold == MASSIVE_THRESHOLD:  # counted by pair; older results have no more
-            pairs = seen["rotary_count"].astype(float)
+            pairs = seen["rotary_count"].astype(float).where(self.finite)
             middle = pairs.sizes["pair"] // 2
-            return pairs.isel(pair=slice(middle, None)).sum("pair"), pairs.isel(pair=slice(middle)).sum("pair")
+            slow, fast = pairs.isel(pair=slice(middle, None)), pairs.isel(pair=slice(middle))
+            return slow.sum("pair", skipna=False), fast.sum("pair", skipna=False)
         if "rotary_slow_count" not in seen:
             raise MissingMeasurement(f"of massive values by rotary pair at the threshold {threshold:g}")
         slow, fast = (_at(seen[f"rotary_{half}_count"], "threshold", threshold) for half in ("slow", "fast"))
-        return slow.astype(float), fast.astype(float)
+        return slow.astype(float).where(self.finite), fast.astype(float).where(self.finite)
 
     def sink_scores(self, *, length: int | None = None, convention: str = "without_first_query") -> xr.DataArray:
         """Mean attention to key 0 per text, layer and head, over queries 1..length-1 (the protocol's length)."""

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -98,11 +98,17 @@ class Store:
 
         Conditions or lengths with a cell of their own are joined along that dimension, in the order of their names;
         where one lacks a label that another has, a float is NaN, an integer -1, a text empty.
+
+        Raises
+        ------
+        FileNotFoundError
+            Naming the measurement that is not stored, or the half that one condition lacks and another has.
         """
         folder = self.root / column / f"{corpus}-{arm}"
         files = sorted([*folder.glob(f"{measurement}-?.nc"), *folder.glob(f"{measurement}.*-?.nc")])
-        if not files:
-            raise FileNotFoundError(f"{column}/{corpus}-{arm}/{measurement}")
+        missing = _missing(files) if files else measurement
+        if missing:
+            raise FileNotFoundError(f"{column}/{corpus}-{arm}/{missing}")
         return _loaded(tuple((file, *_stamp(file)) for file in files)).copy(deep=True)
 
     def files(self) -> list[Path]:
@@ -120,8 +126,16 @@ class Store:
             where, arm = corpus.rsplit("-", 1)
             name = f"/{column}/{corpus}/{measurement}"
             if name not in groups:
-                groups[name] = self.load(column, where, arm, measurement)
+                groups[name] = self._whole_measurement(column, where, arm, measurement)
         return xr.DataTree.from_dict(groups)
+
+    def _whole_measurement(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
+        try:
+            return self.load(column, corpus, arm, measurement)
+        except FileNotFoundError as missing:
+            raise InputError(
+                f"expected both halves; got {self.directory} without {missing}; the same measuring command completes it"
+            ) from None
 
     def read_run(self) -> dict[str, Any]:
         """What `run.json` says of the pair, the checkpoints and the versions."""
@@ -203,6 +217,14 @@ def beside(parts: list[xr.Dataset]) -> xr.Dataset:
 def _measurement(file: Path) -> str:
     """`<measurement>` or `<measurement>.<condition>` of a file of the store."""
     return file.stem.rsplit("-", 1)[0]
+
+
+def _missing(files: Sequence[Path]) -> str:
+    """The first file, without suffix, that some condition lacks and another has; empty where none is."""
+    stems = {file.stem for file in files}
+    halves = sorted({stem[-1] for stem in stems})
+    wanted = (f"{_measurement(file)}-{half}" for file in files for half in halves)
+    return next((stem for stem in wanted if stem not in stems), "")
 
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:

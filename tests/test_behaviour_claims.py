@@ -49,6 +49,7 @@ def knowledge(column, half):
     return xr.Dataset(
         {
             "correct": (("text", "condition"), correct),
+            "log_odds": (("text", "condition"), np.where(correct, 1.0, -1.0)),
             "answer_correct": (("text", "condition"), correct),
             "answer": (("text", "condition"), np.where(correct, 1, -1).astype(np.int8)),
             "first_ratio": (("selected_on", "condition"), [removed]),

@@ -89,6 +89,17 @@ def test_conditions_with_cells_of_their_own_are_read_as_one_and_what_lacks_is_ma
     assert [leaf.path for leaf in dropeact.open(tmp_path).leaves] == ["/rope/passages-first/retrieval"]
 
 
+def test_a_condition_that_lacks_a_half_is_missing_by_name_and_never_filled(tmp_path):
+    store = Store(tmp_path)
+    for half in "AB":
+        store.save(condition_cell("baseline", half), asked("baseline", half, [256]), {})
+    store.save(condition_cell("massive", "A"), asked("massive", "A", [256]), {})
+    with pytest.raises(FileNotFoundError, match=r"^rope/passages-first/retrieval.massive-B$"):
+        store.load("rope", "passages", "first", "retrieval")
+    with pytest.raises(InputError, match=r"without rope/passages-first/retrieval.massive-B; the same measuring"):
+        dropeact.open(tmp_path)
+
+
 def test_lengths_with_cells_of_their_own_are_read_as_one(tmp_path):
     store = Store(tmp_path)
     for length in (4096, 8192):

@@ -42,10 +42,10 @@ def task_items(scores: xr.DataArray, task: str, expected: int) -> xr.DataArray:
     Raises
     ------
     Untestable
-        When not every item of the task is there with a number: a dropped answer would have been a wrong one.
+        When not every item of the task is there, right (1) or wrong (0): a dropped answer would have been a wrong one.
     """
     chosen = scores.isel(text=np.flatnonzero(scores["task"].values == task)).astype(float)
-    answered = int(np.isfinite(chosen.values).sum())
+    answered = int(np.isin(chosen.values, (0.0, 1.0)).sum())
     if chosen.sizes["text"] != expected or answered != expected:
         raise Untestable(f"{task}: {answered} of {expected} items have a score; the denominator is all of them")
     return chosen

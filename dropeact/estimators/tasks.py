@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+import numpy as np
 import xarray as xr
 
 from dropeact.corpus import facts
@@ -31,10 +32,17 @@ def answers(knowledge: xr.Dataset, task: str, condition: str, *, name: str, scor
     Untestable
         When an item is missing, or the undisturbed accuracy is not clear of chance.
     """
-    scores = (knowledge[score].sel(condition=which, drop=True) for which in ("baseline", condition))
+    known = knowledge[score].where(np.isfinite(knowledge["log_odds"]))
+    scores = (known.sel(condition=which, drop=True) for which in ("baseline", condition))
     before, after = (task_items(values, task, SIZES[task]) for values in scores)
     require_above_chance(before, f"{name} {task}")
     return before, after
+
+
+def found(retrieval: xr.Dataset) -> xr.DataArray:
+    """Exact match, NaN where the model gives the number no finite probability: what it writes then is no answer."""
+    scores = retrieval["candidate_log_probability"].sel(candidate="exact", drop=True)
+    return retrieval["exact"].where(np.isfinite(scores))
 
 
 def passkeys(retrieval: xr.Dataset, condition: str, *, name: str) -> Answers:
@@ -45,7 +53,7 @@ def passkeys(retrieval: xr.Dataset, condition: str, *, name: str) -> Answers:
     Untestable
         When the undisturbed model does not find enough numbers.
     """
-    exact = retrieval["exact"].sel(length=retrieval["length"].values.min(), drop=True).mean("form", skipna=False)
+    exact = found(retrieval).sel(length=retrieval["length"].values.min(), drop=True).mean("form", skipna=False)
     before, after = (exact.sel(condition=which, drop=True) for which in ("baseline", condition))
     require_found(before, f"{name} {PASSKEY}")
     return before, after

@@ -156,7 +156,7 @@ def repetition_counts(measured: Measured) -> Contrast:
         "one sentence repeated instead of natural text",
         "massive Query values, λ = 5",
         _means(_each(measured, _repeated), lambda seen: seen["massive_count"].sel(tensor="query", site=site)),
-        _means(_each(measured, lambda model: model.counts("query")), lambda counts: counts.sum("layer")),
+        _means(_each(measured, lambda model: model.counts("query")), lambda counts: counts.sum("layer", skipna=False)),
     )
 
 

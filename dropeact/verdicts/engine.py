@@ -98,6 +98,8 @@ def evaluate(
 
     if claim.layers == "literal" and not measured.pair.published:
         return failed("not applicable", "names literal layers that have no general form")
+    if claim.set not in sets:  # cells of a set that a run has not ended are no results
+        return failed("not measured", f"the set {claim.set!r} was not measured")
     try:
         with remarking() as remarks:
             outcome = function(measured)
@@ -106,8 +108,6 @@ def evaluate(
     except NotApplicable as reason:
         return failed("not applicable", str(reason))
     except MissingMeasurement as missing:
-        if claim.set not in sets:
-            return failed("not measured", f"the set {claim.set!r} was not measured")
         return failed("untestable", f"missing measurement {missing}")
     except Untestable as reason:
         return failed("untestable", str(reason))

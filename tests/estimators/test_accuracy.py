@@ -56,7 +56,7 @@ def test_a_wrong_denominator_is_caught(broken):
     scores = right(0.9).assign_coords(task=("text", ["cities"] * 100))
     assert task_items(scores, "cities", 100).sizes["text"] == 100
     scores = scores.isel(text=slice(0, 92)) if broken == "dropped" else scores.where(scores["text"] != "item-3")
-    with pytest.raises(Untestable, match=r"cities: 9\d of 100 items have a score"):
+    with pytest.raises(Untestable, match=r"cities: 9\d of 100 items"):
         task_items(scores, "cities", 100)
 
 
@@ -145,7 +145,7 @@ def half_right(right=()):
     names = [(task, i) for task in tasks.SIZES for i in range(tasks.SIZES[task])]
     scores = np.array([[1 if task in right else i % 2] * 2 for task, i in names])
     return xr.Dataset(
-        {"correct": (("text", "condition"), scores)},
+        {"correct": (("text", "condition"), scores), "log_odds": (("text", "condition"), scores - 0.5)},
         coords={
             "text": [f"{task}-{i}" for task, i in names],
             "task": ("text", [task for task, _ in names]),
@@ -167,6 +167,14 @@ def test_a_task_at_chance_beside_one_that_counts_is_remarked_on_with_its_accurac
     with remarking() as remarks:
         tasks.counted(half_right({"cities", "sports"}), xr.Dataset(), tasks.PARAMETRIC, "massive", name="rope")
     assert remarks == []
+
+
+def test_an_item_without_a_finite_probability_is_no_wrong_answer():
+    asked = half_right({"cities"})
+    asked["log_odds"] = asked["log_odds"].astype(float)
+    asked["log_odds"][3, 1] = np.nan
+    with pytest.raises(Untestable, match="cities: 199 of 200 items"):
+        tasks.answers(asked, "cities", "massive", name="rope")
 
 
 def scored(values):
