@@ -11,12 +11,14 @@ from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates
 
+TEXTS = "share of texts"
+
 
 def density(model: Model, tensor: str):
     """Massive values per channel of the tensor and layer: Query has more heads than Key and Value."""
     norms = model.observations[f"{tensor}_norm"]
     heads = norms.sizes.get("head", norms.sizes.get("kv_head", 0))
-    return model.counts(tensor).mean("layer") / (heads * norms.sizes["dim"])
+    return model.counts(tensor).mean("layer", skipna=False) / (heads * norms.sizes["dim"])
 
 
 @claim("jin-massive-in-qk-not-v", region=far_more_by_ratio())
@@ -73,20 +75,34 @@ def queipo_sink_and_valley_together(measured: Measured) -> Estimate:
     "sun-few-and-constant", region=within(1, 10, "a handful: 1 to 10", scale="rate"), kind="direction", set="observe"
 )
 def sun_few_and_constant(measured: Measured) -> Conjunction:
-    """A handful of hidden-state channels exceed 1000 times the median, on the first token (RoPE model).
+    """A handful of hidden-state channels exceed 1000 times the median, always the same and on the first token (RoPE).
 
     mean over texts of the largest number over depths of channels with |h| > 100 and |h| >= 1000 median|h|, in 1..10;
-    and the largest activation after the layer that writes it belongs to token 0 in most texts
+    the largest activation after the layer that writes it belongs to token 0 in most texts; and to the channel that it
+    most often has in the other half, in nine texts of ten
     """
-    seen = measured.rope.phenomena
+    seen, finite = measured.rope.phenomena, measured.rope.finite.all("layer")
     after = max(measured.write_layers.values()) + 1
-    on_first = (seen["activation_token"].sel(depth=after, rank=1, drop=True) == 0).astype(float)
+    token, channel = (seen[f"activation_{name}"].sel(depth=after, rank=1, drop=True) for name in ("token", "channel"))
+    channels = seen["massive_activation_channels"].max("depth").astype(float)
+    fixed = at_least(0.9, "fixed: in nine texts of ten", scale="rate", null=0.0)
     return Conjunction(
         (
-            Part("channels", mean(seen["massive_activation_channels"].max("depth").astype(float), unit="channels")),
-            Part("on the first token", mean(on_first, unit="share of texts"), most()),
+            Part("channels", mean(channels.where(finite), unit="channels")),
+            Part("on the first token", mean((token == 0).astype(float).where(finite), unit=TEXTS), most()),
+            Part("in its channel", mean(usual(channel).where(finite), unit=TEXTS), fixed),
         )
     )
+
+
+def usual(values: xr.DataArray) -> xr.DataArray:
+    """Whether each text has the value that is most frequent in the other half, 1 or 0."""
+    found = values.astype(float)
+    for half in HALVES:
+        own, other = (values["half"].values == which for which in (half, other_half(half)))
+        seen, counts = np.unique(values.values[other], return_counts=True)
+        found[own] = values.values[own] == seen[counts.argmax()]
+    return found
 
 
 @claim("gelberg-recalibration-recovers", region=equivalent_nats())

@@ -139,6 +139,7 @@ def phenomena(rng: np.random.Generator, ids: list[str], half: str, moved: dict[s
         f"{t}_length": (("text", "layer", "site"), around(moved.get("length", 50.0), LAYERS, 2)) for t in TENSORS[:2]
     }
     tokens = np.full((n, LAYERS + 1, 3), int(moved.get("token", 0)))
+    channels = np.where(np.arange(n) < n * moved.get("channel", 1.0), 5, np.arange(n) % 2 + 6)
     written = around(moved.get("write", 0.2), LAYERS, HEADS)
     written[:, WRITE] *= moved.get("write_at_w", 1.0)
     written[:, -1] *= moved.get("write_late", 1.0)
@@ -154,6 +155,7 @@ def phenomena(rng: np.random.Generator, ids: list[str], half: str, moved: dict[s
             "attention_share": (("text", "layer", "token_class"), share),
             "massive_activation_channels": (("text", "depth"), np.full((n, LAYERS + 1), int(moved.get("channels", 2)))),
             "activation_token": (("text", "depth", "rank"), tokens),
+            "activation_channel": (("text", "depth", "rank"), np.broadcast_to(channels[:, None, None], tokens.shape)),
         }
         | by_threshold(pairs[..., slow].sum(-1), pairs[..., ~slow].sum(-1), moved.get("fast_from", np.inf)),
         coords={
