@@ -175,13 +175,24 @@ def retrieval_ranking(measured: Measured) -> Conjunction:
 
 @claim("retrieval-verification", region=equivalent_share(), set="behaviour", note=SHORT)
 def retrieval_verification(measured: Measured) -> Conjunction:
-    """Neither model tells the exact number from a near miss by its p(Yes): the difference is within 0.05.
+    """The p(Yes) of the exact number is within 0.05 of that of a near miss, in both models.
 
     per model: mean over prompts and lengths of p(Yes | exact) - mean p(Yes | near miss), p(Yes) against p(No)
     """
     told = {}
     for name, model in measured.models.items():
-        yes = agreed(measured, model).mean("length", skipna=False)
-        exact, near = yes.sel(candidate="exact", drop=True), yes.drop_sel(candidate="exact").mean("candidate")
-        told[name] = difference(exact, near, unit="probability")
+        asked = agreed(measured, model)
+        remark_places(asked, name)
+        yes = asked.mean("length", skipna=False)
+        near = yes.drop_sel(candidate="exact").mean("candidate", skipna=False)
+        told[name] = difference(yes.sel(candidate="exact", drop=True), near, unit="probability")
     return both(told)
+
+
+def remark_places(asked: xr.DataArray, name: str) -> None:
+    """Say how often the exact number has the largest and the smallest p(Yes): a small difference can be constant."""
+    first, last = (float(ranked_first(scores).mean()) for scores in (asked, -asked))
+    remark(
+        f"Of the exact number and three near misses {name} gives the exact one the largest p(Yes) in {first:.2f} of "
+        f"the prompts, the smallest in {last:.2f} (chance {CHANCE:g})"
+    )
