@@ -148,7 +148,7 @@ def test_a_planted_absence_is_contradicted(records):
 def test_how_a_number_is_ranked_stands_beside_how_often_it_is_written(records, name):
     model = "RoPE" if "rope-collapses" in name else "DroPE"
     said = f"By log-probability {model} ranks the right number above three near misses in 0.90 of the prompts"
-    assert f"{said}, disrupted in 0.40 (chance 0.25)." in records[name].notes
+    assert f"{said} of 256 tokens (both forms), disrupted in 0.40 (chance 0.25)." in records[name].notes
 
 
 def test_lengths_beyond_training_that_were_not_asked_for_are_not_measured(records):

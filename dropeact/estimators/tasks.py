@@ -73,13 +73,14 @@ def remark_ranking(retrieval: xr.Dataset, condition: str, *, name: str) -> None:
     """
     if "candidate_log_probability" not in retrieval:
         return
-    asked = retrieval["candidate_log_probability"].sel(length=retrieval["length"].values.min(), drop=True)
+    length = int(retrieval["length"].values.min())
+    asked = retrieval["candidate_log_probability"].sel(length=length, drop=True)
     first = ranked_first(asked).mean(["text", "form"], skipna=False)
     before, after = (float(first.sel(condition=which)) for which in ("baseline", condition))
     if isfinite(before) and isfinite(after):
         remark(
-            f"By log-probability {name} ranks the right number above three near misses in {before:.2f} of the prompts, "
-            f"disrupted in {after:.2f} (chance {1 / asked.sizes['candidate']:g})"
+            f"By log-probability {name} ranks the right number above three near misses in {before:.2f} of the prompts "
+            f"of {length} tokens (both forms), disrupted in {after:.2f} (chance {1 / asked.sizes['candidate']:g})"
         )
 
 

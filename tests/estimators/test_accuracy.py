@@ -206,7 +206,7 @@ def test_ranking_is_remarked_on_at_the_shortest_length_where_it_was_measured_aga
     with remarking() as remarks:
         tasks.remark_ranking(scored(values), "massive", name="DroPE")
     said = "By log-probability DroPE ranks the right number above three near misses in 0.75 of the prompts"
-    assert remarks == [f"{said}, disrupted in 0.38 (chance 0.25)"]
+    assert remarks == [f"{said} of 256 tokens (both forms), disrupted in 0.38 (chance 0.25)"]
     values[0, 0, 0, 1, 2] = np.nan
     with remarking() as silent:
         tasks.remark_ranking(scored(values), "massive", name="DroPE")
