@@ -32,11 +32,21 @@ def windows(
 
 
 def loss_curve(
-    model: PreTrainedModel, tokens: Int[Tensor, "window token"], *, ids: Sequence[str], halves: Sequence[str]
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "window token"],
+    *,
+    ids: Sequence[str],
+    halves: Sequence[str],
+    separated: bool,
 ) -> xr.Dataset:
-    """Mean loss `nats` (text, position_bin) of each window in bins of 128 positions; `nats_mean` (text)."""
+    """Mean loss `nats` (text, position_bin) of each window in bins of 128 positions; `nats_mean` (text).
+
+    The separator is read and not predicted: it cuts the first text short, where no text ends.
+    """
     size = perplexity.rows_at_once(model, tokens.shape[1], most=TEXTS_AT_ONCE)
+    positions = [place for place in range(1, tokens.shape[1]) if not separated or place != tokens.shape[1] // 2 - 1]
     with torch.no_grad():
         nats = [perplexity.token_nats(model(batch, use_cache=False).logits, batch) for batch in tokens.split(size)]
+    scored = torch.cat(nats)[:, [place - 1 for place in positions]]
     labels = {"text": np.array(ids), "half": ("text", np.array(halves))}
-    return perplexity.labelled(torch.cat(nats)).assign_coords(labels)
+    return perplexity.labelled(scored, positions).assign_coords(labels)

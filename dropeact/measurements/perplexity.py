@@ -1,5 +1,7 @@
 """Logits and token ids -> loss in nats of every token, by position and per text."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import xarray as xr
@@ -28,10 +30,10 @@ def _text_nats(logits: Float[Tensor, "target vocabulary"], targets: Int[Tensor, 
     return logits.logsumexp(-1) - logits.gather(-1, targets[:, None]).squeeze(-1)
 
 
-def labelled(nats: Float[Tensor, "text target"]) -> xr.Dataset:
-    """Mean loss per text, over all targets and in bins of positions (a target's own position, 1..T-1)."""
+def labelled(nats: Float[Tensor, "text target"], positions: Sequence[int] | None = None) -> xr.Dataset:
+    """Mean loss per text, over all targets and in bins of their own positions (1..T-1 where none are given)."""
     losses = nats.cpu().numpy()
-    bins = np.arange(1, losses.shape[1] + 1) // POSITION_BIN
+    bins = np.asarray(range(1, losses.shape[1] + 1) if positions is None else positions) // POSITION_BIN
     means = [losses[:, bins == b].mean(1) for b in np.unique(bins)]
     return xr.Dataset(
         {"nats": (("text", "position_bin"), np.stack(means, 1)), "nats_mean": ("text", losses.mean(1))},

@@ -116,8 +116,10 @@ def longer_losses(measuring: Measuring, column: str, half: str) -> Task:
 
     def measure() -> xr.Dataset:
         tokens, ids = measuring.tokens(column, "passages", half, loss_curve.LENGTH // 2)
-        joined, names = loss_curve.windows(tokens, ids, separator_id=measuring.separator_id(column))
-        return loss_curve.loss_curve(measuring.checkpoint(column).model, joined, ids=names, halves=[half] * len(names))
+        separator_id, model = measuring.separator_id(column), measuring.checkpoint(column).model
+        joined, names = loss_curve.windows(tokens, ids, separator_id=separator_id)
+        labels = {"ids": names, "halves": [half] * len(names)}
+        return loss_curve.loss_curve(model, joined, **labels, separated=separator_id is not None)
 
     return Task(cell, measuring.count("passages", half) * 2, measure)
 

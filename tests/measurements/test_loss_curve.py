@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from dropeact.measurements.loss_curve import loss_curve, windows
@@ -16,8 +17,20 @@ def test_neighbours_are_joined_with_the_separator_between_against_hand_count():
 def test_loss_by_position_against_hugging_face():
     model = llama("gqa-rope")
     tokens = torch.randint(0, model.config.vocab_size, (3, 256), generator=torch.Generator().manual_seed(0))
-    seen = loss_curve(model, tokens, ids=["a", "b", "c"], halves=["A"] * 3)
+    seen = loss_curve(model, tokens, ids=["a", "b", "c"], halves=["A"] * 3, separated=False)
     with torch.no_grad():
         expected = [float(model(row[None], labels=row[None]).loss) for row in tokens]
     np.testing.assert_allclose(seen["nats_mean"], expected, rtol=1e-5)
+    assert seen["position_bin"].values.tolist() == [0, 128]
+
+
+def test_the_separator_is_read_and_not_scored_against_hugging_face():
+    model = llama("gqa-rope")
+    tokens = torch.randint(0, model.config.vocab_size, (1, 256), generator=torch.Generator().manual_seed(0))
+    seen = loss_curve(model, tokens, ids=["a"], halves=["A"], separated=True)
+    labels = tokens.clone()
+    labels[0, 127] = -100  # where windows put the separator
+    with torch.no_grad():
+        expected = float(model(tokens, labels=labels).loss)
+    assert float(seen["nats_mean"][0]) == pytest.approx(expected, rel=1e-5)
     assert seen["position_bin"].values.tolist() == [0, 128]
