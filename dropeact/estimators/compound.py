@@ -103,8 +103,8 @@ class Argmax:
 
     @cached_property
     def closest(self) -> Estimate:
-        """The winner's lead over the rival that comes closest."""
-        return max(self.rivals.values(), key=lambda estimate: estimate.tails(0.0)[0])
+        """The winner's lead over the rival that comes closest; of several that are ahead of it, the farthest."""
+        return max(self.rivals.values(), key=lambda lead: (lead.tails(0.0)[0], -lead.value))
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -65,6 +65,14 @@ def test_argmax_elsewhere_is_contradicted_by_the_challenger():
     assert p.contradict < 1e-6
 
 
+def test_the_lead_that_is_shown_of_a_contradicted_argmax_is_that_of_the_largest_layer_against_hand_count():
+    """Far enough behind, the p of every lead is 1: the first of them is not the one that is named."""
+    found = argmax(layered([9, 50, 20, 3]), {"A": [3], "B": [3]}, unit="norm")
+    assert {lead.tails(0.0)[0] for lead in found.rivals.values()} == {1.0}
+    assert found.closest.value == pytest.approx(3 - 50, abs=0.5)
+    assert found.found == "largest at layer 1"
+
+
 def test_argmax_of_a_tie_is_undecided():
     p = argmax(layered([1, 5, 5, 3], seed=3, spread=1.0), {"A": [1], "B": [1]}, unit="norm").p_values(at_least(0, "r"))
     assert p.support > 0.0025
