@@ -74,9 +74,10 @@ def disrupted(model: PreTrainedModel, texts: Tensor) -> list[dict[str, Any]]:
     texts = texts[:DISRUPTED, :256]
     masks = drawn_masks(model, texts)
     names = [str(index) for index in range(len(texts))]
+    each = masks.assign({tensor: masks[tensor].expand_dims(text=names) for tensor in disruption.HEADS})
 
     def ours() -> object:
-        return disruption.disrupt(model, texts, masks, ids=names, halves=["A"] * len(texts))
+        return disruption.disrupt(model, texts, each, ids=names, halves=["A"] * len(texts))
 
     def looped() -> object:
         return seed_by_seed(model, texts, masks, SEEDS)

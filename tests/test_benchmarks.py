@@ -47,7 +47,8 @@ def test_captured_streams_give_the_entropies_of_one_pass():
 def test_the_loop_over_seeds_gives_the_losses_of_one_batch():
     model, ids = tiny_models.llama(), tiny_models.tokens(2, 30)
     masks = sets.drawn_masks(model, ids)
-    once = disruption.disrupt(model, ids, masks, ids=["0", "1"], halves=["A", "A"])["nats"]
+    each = masks.assign({tensor: masks[tensor].expand_dims(text=["0", "1"]) for tensor in disruption.HEADS})
+    once = disruption.disrupt(model, ids, each, ids=["0", "1"], halves=["A", "A"])["nats"]
     looped = alternatives.seed_by_seed(model, ids, masks, seeds=3)
     for seed in range(3):
         names = ["baseline", "massive", f"random-{seed}"]

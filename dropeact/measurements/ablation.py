@@ -67,7 +67,7 @@ def losses_by_threshold(measuring: Measuring, column: str, half: str) -> Task:
         tokens, ids = measuring.tokens(column, "passages", half, core.LOSS_LENGTH)
         norms = {c: measuring.norms(c, "passages", other_half(half)) for c in ("rope", "drope", column)}
         doses = disruption_by_threshold.equal_doses(norms["rope"], norms["drope"])
-        chosen = disruption_by_threshold.masks(norms[column], doses, seed=core.SEED)
+        chosen = disruption_by_threshold.masks(norms[column], doses, ids, seed=core.SEED)
         model = measuring.checkpoint(column).model
         return disruption_by_threshold.disrupt(model, tokens, chosen, ids=ids, halves=[half] * len(ids))
 

@@ -67,7 +67,7 @@ def losses(measuring: Measuring, column: str, corpus: str, half: str) -> Task:
 
     def measure() -> xr.Dataset:
         tokens, ids = measuring.tokens(column, corpus, half, LOSS_LENGTH)
-        chosen = masks(measuring, column, corpus, half)
+        chosen = disruption.drawn(*dosed(measuring, column, corpus, half), ids, seed=SEED)
         model = measuring.checkpoint(column).model
         return disruption.disrupt(model, tokens, chosen, ids=ids, halves=[half] * len(ids))
 
@@ -81,6 +81,10 @@ def selection_keys(measuring: Measuring, corpus: str, half: str) -> dict[str, st
 
 def masks(measuring: Measuring, column: str, corpus: str, half: str) -> xr.Dataset:
     """The channels each condition zeroes in one model, at the dose both models share, from the other half."""
+    return disruption.masks(*dosed(measuring, column, corpus, half), seed=SEED)
+
+
+def dosed(measuring: Measuring, column: str, corpus: str, half: str) -> tuple[xr.Dataset, xr.DataArray]:
+    """Norms of one model on the other half, and the dose that both models share there."""
     norms = {c: measuring.norms(c, corpus, other_half(half)) for c in ("rope", "drope", column)}
-    dose = disruption.equal_dose(norms["rope"], norms["drope"])
-    return disruption.masks(norms[column], dose, seed=SEED)
+    return norms[column], disruption.equal_dose(norms["rope"], norms["drope"])

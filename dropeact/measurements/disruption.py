@@ -1,6 +1,12 @@
-"""Pooled norms and token ids -> loss in nats per text with massive query and key channels zeroed, beside controls."""
+"""Pooled norms and token ids -> loss in nats per text with massive query and key channels zeroed, beside controls.
+
+Which channels a random control takes is chance. Every text has draws of its own, so that chance is in the spread over
+texts, and in every interval: 32 texts have 128 draws. (Four draws for all texts differed by 0.06 nats, three times as
+much as their mean between texts.)
+"""
 
 from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -14,7 +20,7 @@ from dropeact.measurements.perplexity import rows_at_once, token_nats
 from dropeact.probes.interventions import ZeroDims, intervening
 
 VERSION = 1
-RANDOM_DRAWS = 4
+RANDOM_DRAWS = 4  # a text
 RANDOM = tuple(f"random-{draw}" for draw in range(RANDOM_DRAWS))
 CONDITIONS = ("baseline", "massive", *RANDOM, "norm-matched")
 HEADS = {"query": "head", "key": "kv_head"}
@@ -52,14 +58,27 @@ def _massive_count(norms: xr.Dataset, tensor: str, threshold: float) -> xr.DataA
     return (matrix > threshold * matrix.mean(axes)).sum(axes)
 
 
-def masks(norms: xr.Dataset, dose: xr.DataArray, *, seed: int) -> xr.Dataset:
+def drawn(
+    norms: xr.Dataset, dose: xr.DataArray, ids: Sequence[str], *, seed: int, threshold: float = MASSIVE_THRESHOLD
+) -> xr.Dataset:
+    """The masks of every text (text, condition, ...): it has random draws of its own, whatever texts are beside it."""
+    made = [masks(norms, dose, seed=(seed, crc32(name.encode())), threshold=threshold) for name in ids]
+    return xr.concat([each.drop_vars("dose") for each in made], xr.Variable("text", list(ids))).assign(dose=dose)
+
+
+def masks(
+    norms: xr.Dataset, dose: xr.DataArray, *, seed: int | Sequence[int], threshold: float = MASSIVE_THRESHOLD
+) -> xr.Dataset:
     """Which channels each condition zeroes: `query` (condition, layer, head, dim), `key` (..., kv_head, dim).
 
-    massive: the `dose` largest norms; random-i: as many others, drawn anew; norm-matched: others in random order until
-    their sum of squared norms reaches that of the massive ones (`norm_matched_share`: how far they get, below 1 where
-    all others together do not; `norm_matched_count`: how many they are).
+    massive: the `dose` largest norms; random-i: as many that are not massive, drawn anew; norm-matched: such ones in
+    random order until their sum of squared norms reaches that of the massive ones (`norm_matched_share`: how far they
+    get, below 1 where all others together do not, above by at most the last; `norm_matched_count`: how many they are).
     """
-    chosen = {tensor: _chosen(norms[f"{tensor}_norm"], dose.sel(tensor=tensor), tensor, seed) for tensor in HEADS}
+    parts = [seed] if isinstance(seed, int) else list(seed)
+    chosen = {
+        tensor: _chosen(norms[f"{tensor}_norm"], dose.sel(tensor=tensor), tensor, parts, threshold) for tensor in HEADS
+    }
     share, count = {}, {}
     for tensor, mask in chosen.items():
         power = _power(norms[f"{tensor}_norm"], mask)
@@ -80,12 +99,12 @@ def _power(norms: xr.DataArray, chosen: xr.DataArray) -> xr.DataArray:
     return (norms.astype(np.float64) ** 2).where(chosen, 0).sum(norms.dims[1:])
 
 
-def _chosen(norms: xr.DataArray, dose: xr.DataArray, tensor: str, seed: int) -> xr.DataArray:
+def _chosen(norms: xr.DataArray, dose: xr.DataArray, tensor: str, seed: list[int], threshold: float) -> xr.DataArray:
     """Masks (condition, layer, head or kv_head, dim) of one tensor."""
     dims = ("layer", HEADS[tensor], "dim")
     matrices = norms.transpose(*dims).values
     layers = [
-        _layer_masks(matrix.ravel(), int(k), [seed, layer, list(HEADS).index(tensor)])
+        _layer_masks(matrix.ravel(), int(k), [*seed, layer, list(HEADS).index(tensor)], threshold)
         for layer, (matrix, k) in enumerate(zip(matrices, dose.values, strict=True))
     ]
     shape = (len(CONDITIONS), *matrices.shape)
@@ -94,9 +113,10 @@ def _chosen(norms: xr.DataArray, dose: xr.DataArray, tensor: str, seed: int) -> 
     return xr.DataArray(stacked, dims=("condition", *dims), coords=coords | {"condition": list(CONDITIONS)})
 
 
-def _layer_masks(norms: Norms, k: int, seed: list[int]) -> Bool[np.ndarray, "condition channel"]:
+def _layer_masks(norms: Norms, k: int, seed: list[int], threshold: float) -> Bool[np.ndarray, "condition channel"]:
     order = np.argsort(-norms, kind="stable")
-    largest, others = order[:k], np.sort(order[k:])
+    massive = int((norms > threshold * norms.mean()).sum())  # at equal dose a model may have more of them than k
+    largest, others = order[:k], np.sort(order[max(k, massive) :])
     drawn = [np.random.default_rng([*seed, draw]).permutation(others)[:k] for draw in range(RANDOM_DRAWS)]
     shuffled = np.random.default_rng([*seed, RANDOM_DRAWS]).permutation(others)
     power = np.cumsum(norms[shuffled].astype(np.float64) ** 2)
@@ -120,35 +140,37 @@ def disrupt(
 ) -> xr.Dataset:
     """Mean loss `nats` (text, condition) of texts of one half, with channels zeroed as attended.
 
-    `masks` come from the other half. The conditions of a text are rows of one batch. Beside the losses the dataset
-    keeps `dose`, `norm_matched_share` and `norm_matched_count` (selected_on, layer, tensor).
+    `masks` are those of `drawn`, from the other half. The conditions of a text are rows of one batch. Beside the losses
+    the dataset keeps `dose` (selected_on, layer, tensor), `norm_matched_share` and `norm_matched_count` (text, ...).
     """
     (half,) = set(halves)
     names = masks["condition"].values.tolist()
-    query, key = (torch.from_numpy(masks[tensor].values) for tensor in HEADS)
+    query, key = (torch.tensor(masks[tensor].transpose("text", "condition", ...).values) for tensor in HEADS)
     nats = losses(model, tokens, query, key)
-    dosage = masks[["dose", "norm_matched_share", "norm_matched_count"]].expand_dims(
-        selected_on=np.array([other_half(half)])
-    )
-    return dosage.assign(
+    matched = masks[["norm_matched_share", "norm_matched_count"]].transpose("text", ..., missing_dims="ignore")
+    return matched.assign(
+        dose=masks["dose"].expand_dims(selected_on=np.array([other_half(half)])),
         nats=xr.DataArray(
             nats.cpu().numpy(),
             dims=("text", "condition"),
             coords={"text": list(ids), "half": ("text", list(halves)), "condition": names},
-        )
+        ),
     )
 
 
 def losses(
     model: PreTrainedModel,
     tokens: Int[Tensor, "text token"],
-    query: Bool[Tensor, "row layer head dim"],
-    key: Bool[Tensor, "row layer kv_head dim"],
+    query: Bool[Tensor, "text row layer head dim"],
+    key: Bool[Tensor, "text row layer kv_head dim"],
 ) -> Float[Tensor, "text row"]:
-    """Mean loss of every text with the channels of each row of masks zeroed: the rows of a text are one batch."""
+    """Mean loss of every text with the channels of each of its rows of masks zeroed; the rows are one batch."""
     size = rows_at_once(model, tokens.shape[1], most=ROWS_AT_ONCE, limit=LOGIT_BYTES)
-    rows = list(zip(query.split(size), key.split(size), strict=True))
-    return torch.stack([torch.cat([_nats(model, text, ZeroDims(*masks)) for masks in rows]) for text in tokens])
+    found = []
+    for text, queries, keys in zip(tokens, query, key, strict=True):
+        rows = zip(queries.split(size), keys.split(size), strict=True)
+        found.append(torch.cat([_nats(model, text, ZeroDims(*masks)) for masks in rows]))
+    return torch.stack(found)
 
 
 def _nats(model: PreTrainedModel, text: Int[Tensor, " token"], zeroed: ZeroDims) -> Float[Tensor, " row"]:

@@ -24,12 +24,15 @@ def equal_doses(one: xr.Dataset, other: xr.Dataset, *, thresholds: Sequence[floa
     return xr.concat(doses, xr.Variable("threshold", list(thresholds)))
 
 
-def masks(norms: xr.Dataset, doses: xr.DataArray, *, seed: int) -> xr.Dataset:
-    """Which channels to zero: `query` (threshold, condition, layer, head, dim), `key` (..., kv_head, dim), and `dose`.
+def masks(norms: xr.Dataset, doses: xr.DataArray, ids: Sequence[str], *, seed: int) -> xr.Dataset:
+    """Which channels to zero: `query` (threshold, text, condition, layer, head, dim), `key` (...), and `dose`.
 
-    massive and random-0 are those of `disruption.masks` at the dose of each threshold.
+    massive and random-0 are those of `disruption.drawn` at the dose of each threshold.
     """
-    made = [disruption.masks(norms, dose, seed=seed) for dose in doses.drop_vars("threshold")]
+    made = [
+        disruption.drawn(norms, dose.drop_vars("threshold"), ids, seed=seed, threshold=float(dose["threshold"]))
+        for dose in doses
+    ]
     chosen = [each[[*HEADS, "dose"]].sel(condition=list(CONDITIONS)) for each in made]
     return xr.concat(chosen, doses["threshold"], data_vars="all")
 
@@ -47,8 +50,9 @@ def disrupt(
     `masks` come from the other half. All thresholds and conditions of a text are rows of one batch.
     """
     (half,) = set(halves)
-    query, key = (torch.from_numpy(masks[tensor].values).flatten(0, 1) for tensor in HEADS)
-    nats = disruption.losses(model, tokens, query, key).unflatten(1, tuple(masks["query"].shape[:2]))
+    ordered = masks[list(HEADS)].transpose("text", "threshold", "condition", ...)
+    query, key = (torch.from_numpy(ordered[tensor].values).flatten(1, 2) for tensor in HEADS)
+    nats = disruption.losses(model, tokens, query, key).unflatten(1, tuple(ordered["query"].shape[1:3]))
     coords = {"text": list(ids), "half": ("text", list(halves))}
     return xr.Dataset(
         {

@@ -4,10 +4,12 @@ import torch
 import xarray as xr
 
 from dropeact.axes import InputError
-from dropeact.measurements.disruption import CONDITIONS, RANDOM, disrupt, equal_dose, masks
+from dropeact.measurements.disruption import CONDITIONS, HEADS, RANDOM, disrupt, drawn, equal_dose, masks
 from dropeact.measurements.observe import observe
 from dropeact.measurements.perplexity import token_nats
 from tests import tiny_models
+
+TEXTS = ["a", "b", "c"]
 
 
 def norms_with(massive: dict[tuple[str, int], int], *, layers: int = 2, seed: int = 0) -> xr.Dataset:
@@ -73,6 +75,41 @@ def test_random_controls_are_as_many_without_massive_and_differ() -> None:
     assert len(set(draws)) == len(RANDOM)
 
 
+def test_no_control_draws_a_massive_channel_beyond_the_dose() -> None:
+    norms = norms_with({("query", 0): 2})
+    dose = equal_dose(norms, norms_with({("query", 0): 1}, seed=1))
+    massive = norms["query_norm"].sel(layer=0) > 10
+    for seed in range(20):
+        query = masks(norms, dose, seed=seed)["query"].sel(layer=0)
+        assert query.sel(condition="massive").sum() == 1
+        for name in (*RANDOM, "norm-matched"):
+            assert not (query.sel(condition=name) & massive).any(), (seed, name)
+
+
+def test_every_text_has_draws_of_its_own_whatever_texts_are_beside() -> None:
+    norms, _ = made()
+    dose = equal_dose(norms, norms)
+    of_all, of_one = (drawn(norms, dose, texts, seed=0) for texts in (TEXTS, ["b"]))
+    xr.testing.assert_identical(of_all.sel(text=["b"]), of_one)
+    draws = {of_all["query"].sel(text=t, condition=c).values.tobytes() for t in TEXTS for c in RANDOM}
+    assert len(draws) == len(TEXTS) * len(RANDOM)
+    for name in ("baseline", "massive"):
+        same = of_all["query"].sel(condition=name)
+        assert (same == same.sel(text="a")).all()
+
+
+def test_losses_of_drawn_masks_are_those_of_each_text_alone() -> None:
+    model, ids = tiny_models.llama(layers=2), tiny_models.tokens(3, 30)
+    norms, _ = made()
+    chosen = drawn(norms, equal_dose(norms, norms), TEXTS, seed=0)
+    together = disrupt(model, ids, chosen, ids=TEXTS, halves=["A"] * 3)
+    for row, name in enumerate(TEXTS):
+        alone = disrupt(model, ids[row : row + 1], chosen.sel(text=[name]), ids=[name], halves=["A"])
+        np.testing.assert_allclose(together["nats"].sel(text=[name]), alone["nats"], atol=1e-5)
+    for name in ("norm_matched_share", "norm_matched_count"):
+        assert together[name].dims == ("text", "layer", "tensor")
+
+
 def test_masks_are_reproduced_by_the_seed_and_only_controls_depend_on_it() -> None:
     first, again, other = (made(seed)[1] for seed in (0, 0, 1))
     xr.testing.assert_identical(first, again)
@@ -99,7 +136,8 @@ def test_norm_matched_control_reaches_the_massive_power_or_takes_all_against_han
 
 
 def disrupted(model, chosen: xr.Dataset, ids: torch.Tensor) -> xr.Dataset:
-    return disrupt(model, ids, chosen, ids=["a", "b", "c"], halves=["A"] * 3)
+    each = chosen.assign({tensor: chosen[tensor].expand_dims(text=TEXTS) for tensor in HEADS})
+    return disrupt(model, ids, each, ids=TEXTS, halves=["A"] * 3)
 
 
 def observed_norms(model, ids: torch.Tensor) -> xr.Dataset:
@@ -123,9 +161,8 @@ def test_disruption_says_which_half_the_masks_came_from() -> None:
     _, chosen = made()
     result = disrupted(model, chosen, ids)
     assert result["half"].values.tolist() == ["A"] * 3
-    for name in ("dose", "norm_matched_share", "norm_matched_count"):
-        assert result[name].dims == ("selected_on", "layer", "tensor")
-        assert result[name]["selected_on"].values.tolist() == ["B"]
+    assert result["dose"].dims == ("selected_on", "layer", "tensor")
+    assert result["dose"]["selected_on"].values.tolist() == ["B"]
 
 
 def test_conditions_in_one_batch_agree_with_conditions_one_by_one() -> None:

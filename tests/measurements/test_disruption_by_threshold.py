@@ -50,11 +50,13 @@ def test_masks_nest_and_the_dose_falls_as_lambda_grows() -> None:
     doses = module.equal_doses(one, other, thresholds=LAMBDAS)
     assert (doses.diff("threshold") <= 0).all()
     assert (doses.sum("layer").diff("threshold").sum("tensor") < 0).all()
-    chosen = module.masks(one, doses, seed=0)
+    chosen = module.masks(one, doses, TEXTS, seed=0)
     for tensor in disruption.HEADS:
         massive, random = (chosen[tensor].sel(condition=name) for name in module.CONDITIONS)
-        axes = massive.dims[2:]
-        xr.testing.assert_equal(massive.sum(axes).drop_vars("condition"), doses.sel(tensor=tensor, drop=True))
+        axes = massive.dims[3:]
+        expected = doses.sel(tensor=tensor, drop=True)
+        for text in TEXTS:
+            xr.testing.assert_equal(massive.sel(text=text, drop=True).sum(axes).drop_vars("condition"), expected)
         assert not (massive.values[1:] & ~massive.values[:-1]).any()
         assert (random.sum(axes) == massive.sum(axes)).all()
         assert not (random & massive).any()
@@ -65,14 +67,15 @@ def test_losses_at_five_are_those_of_disruption_and_at_every_lambda_those_of_eac
     model, ids = tiny_models.llama(kind), tiny_models.tokens(3, 30)
     one, other = norms_of(), norms_of(1)
     halves = ["A"] * 3
-    chosen = module.masks(one, module.equal_doses(one, other, thresholds=LAMBDAS), seed=0)
+    chosen = module.masks(one, module.equal_doses(one, other, thresholds=LAMBDAS), TEXTS, seed=0)
     found = module.disrupt(model, ids, chosen, ids=TEXTS, halves=halves)
     assert found["nats"].dims == ("text", "threshold", "condition")
     assert found["dose"].dims == ("selected_on", "threshold", "layer", "tensor")
     assert (found["selected_on"].values.tolist(), found["half"].values.tolist()) == (["B"], halves)
     xr.testing.assert_equal(found["dose"].sel(selected_on="B", drop=True), chosen["dose"])
     for threshold in LAMBDAS:
-        masks = disruption.masks(one, disruption.equal_dose(one, other, threshold=threshold), seed=0)
+        dose = disruption.equal_dose(one, other, threshold=threshold)
+        masks = disruption.drawn(one, dose, TEXTS, seed=0, threshold=threshold)
         alone = disruption.disrupt(model, ids, masks, ids=TEXTS, halves=halves)
         own = found.sel(threshold=threshold, drop=True)
         xr.testing.assert_allclose(own["nats"], alone["nats"].sel(condition=list(module.CONDITIONS)), atol=1e-5)
