@@ -133,7 +133,7 @@ DRAWINGS = {
             "loss-curve",
             "upstream",
             "Loss by position, to twice the length of recalibration's windows",
-            "Passages joined two and two with the separator between them: the second begins at 512.",
+            "Passages joined two and two; the separator between them is not scored, the second begins at 512.",
             paint_longer_loss,
         ),
     ),

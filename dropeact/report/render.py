@@ -14,6 +14,7 @@ from dropeact.measured import natural
 from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
+from dropeact.report.extent import extents
 from dropeact.report.figures import Figure
 from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.tables import perplexities
@@ -82,6 +83,7 @@ def findings(
             noise=observed.noise(view),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
             losses=perplexities(store, run),
+            extents=extents(store, run),
             checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
         )
     )

@@ -31,7 +31,7 @@ CAPTION = (
     "made; shaded: the declared region. Colours and shapes are the verdict each point would have by itself "
     "(● supported, ✕ contradicted, ○ inconclusive); they decide nothing."
 )
-ONE_DRAW = " Where random channels are zeroed (experiment 2) they are one draw, and at λ = 5 the mean of several."
+ONE_DRAW = " Where random channels are zeroed (experiment 2) they are one draw a text, and at λ = 5 the mean of four."
 SHAPES = {"supported": "o", "contradicted": "X", "inconclusive": "o"}
 
 
