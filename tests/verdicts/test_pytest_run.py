@@ -109,6 +109,7 @@ def test_claims_of_a_users_own_are_judged_beside_the_others(planted, tmp_path):
         (["--rope=a"], "expected both --rope=ID and --drope=ID"),
         (["--rope=a", "--drope=b", "--pair=smollm2-135m"], "got both"),
         (["--claims=nowhere.py"], "nowhere.py"),
+        (["--texts=nowhere.jsonl", "--only=nonsense"], "expected --fresh or --out=DIR beside --texts"),
     ],
 )
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]])
