@@ -29,6 +29,7 @@ from dropeact.axes import InputError
 T = TypeVar("T")
 
 SCHEMA = 1
+RUN = ("pair", "checkpoints", "arm", "corpus", "texts", "dtype", "device", "seed", "versions", "date")  # of run.json
 LOCK_SECONDS = 5.0
 MISSING = {"f": np.nan, "i": -1, "U": ""}
 
@@ -132,10 +133,14 @@ class Store:
             run = json.loads(path.read_text("utf-8"))
         except ValueError:
             raise InputError(f"expected JSON; got a damaged {path}; restore it or measure again") from None
+        if not isinstance(run, dict) or not isinstance(run.get("schema", 0), int):
+            raise InputError(f"expected a run of dropeact; got other JSON in {path}; restore it or measure again")
         if run.get("schema", 0) > SCHEMA:
             raise InputError(
                 f"expected results of schema {SCHEMA} or older; got schema {run['schema']} in {path}; update dropeact"
             )
+        if missing := [key for key in RUN if key not in run]:
+            raise InputError(f"expected {missing[0]!r} in {path}; got none; restore it or measure again")
         return run
 
     def write_run(self, run: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from fixtures.options import asked, pytest_addoption
 from fixtures.verdicts import requested
 from tests.synthetic_results import results
 
-HOW = ["--texts=mine.jsonl", "--only=observe", "--lengths=4096", "--device=cpu", "--dtype=float32"]
+HOW = ["--texts=mine.jsonl", "--only=long", "--lengths=4096", "--device=cpu", "--dtype=float32"]
 
 
 def given(*words):
@@ -48,7 +48,7 @@ def test_whatever_measures_takes_every_way_of_measuring(way):
     run = asked(option)
     assert run.measure
     request = requested(run, option)
-    assert (request.texts, request.sets, request.lengths, request.device) == ("mine.jsonl", "observe", (4096,), "cpu")
+    assert (request.texts, request.sets, request.lengths, request.device) == ("mine.jsonl", "long", (4096,), "cpu")
     assert (request.dtype, request.first_tokens) == ("float32", "bos")
 
 

@@ -158,6 +158,21 @@ def test_a_damaged_run_json_is_refused(tmp_path):
         Store(tmp_path).read_run()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "expected 'pair' in"),
+        ("[1]", "other JSON"),
+        ('{"schema": "x"}', "other JSON"),
+        ('{"pair": {}, "checkpoints": {}}', "expected 'arm' in"),
+    ],
+)
+def test_a_run_json_that_says_too_little_is_refused_by_what_it_lacks(tmp_path, text, message):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        Store(tmp_path).read_run()
+
+
 def test_a_full_disk_leaves_the_old_file_and_no_fragment(tmp_path, monkeypatch):
     store = Store(tmp_path)
     path = store.save(cell(), data(value=1.0), {})

@@ -17,7 +17,7 @@ from dropeact.report.html_lines import NumberLine, number_line
 from dropeact.report.html_trajectory import trajectory
 from dropeact.report.observed import Table
 from dropeact.report.render import environment
-from dropeact.report.tables import perplexities
+from dropeact.report.tables import complete, perplexities
 from dropeact.store import Store, write_text
 from dropeact.verdicts import Record, expected, judge, load_claims
 
@@ -48,7 +48,9 @@ def write_html(directory: Path, *, records: Sequence[Record] | None = None, outp
     lock = expected.load(run["pair"]["name"])
     judged = list(records) if records is not None else judge(directory, families=lock.families)
     target = output or directory / "report.html"
-    write_text(target, page(store, run, judged))
+    with complete(directory):
+        text = page(store, run, judged)
+    write_text(target, text)
     return target
 
 
