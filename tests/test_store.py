@@ -10,6 +10,7 @@ import dropeact
 from dropeact import store as storage
 from dropeact.axes import InputError
 from dropeact.store import Cell, Store, joined
+from tests.synthetic_results import PAIR, run_record
 
 
 def data(half="A", texts=("a", "b"), value=1.0):
@@ -164,7 +165,11 @@ def test_a_damaged_run_json_is_refused(tmp_path):
         ("{}", "expected 'pair' in"),
         ("[1]", "other JSON"),
         ('{"schema": "x"}', "other JSON"),
-        ('{"pair": {}, "checkpoints": {}}', "expected 'arm' in"),
+        ('{"pair": []}', r"expected 'pair' in .*; got \[\]"),
+        ('{"pair": {}, "checkpoints": {}}', "expected 'arm' in .*; got None"),
+        (json.dumps(run_record(PAIR, 32) | {"versions": []}), "expected 'versions' in"),
+        (json.dumps(run_record(PAIR, 32) | {"pair": {"name": "a"}}), "expected 'rope' of 'pair' in"),
+        (json.dumps(run_record(PAIR, 32) | {"checkpoints": {"rope": {}}}), "expected 'dropped' of 'checkpoints' in"),
     ],
 )
 def test_a_run_json_that_says_too_little_is_refused_by_what_it_lacks(tmp_path, text, message):

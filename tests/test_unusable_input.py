@@ -9,7 +9,7 @@ import torch
 from dropeact import pairs
 from dropeact.axes import InputError
 from dropeact.checkpoints.load import check_device, load
-from dropeact.checkpoints.options import Options
+from dropeact.checkpoints.options import Options, check_places, unfinished
 from dropeact.cli import main
 from dropeact.measurements.measuring import Measuring, Request
 from dropeact.pairs import Pair
@@ -82,6 +82,15 @@ def test_a_wrong_option_is_one_line_and_status_2(arguments, message, command, tm
 def test_a_number_out_of_range_is_refused_by_its_option(name, value):
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')}"):
         Options(**({"source": "a", "destination": "b", "corpus": "c", "tokens": 512} | {name: value}))
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_damaged_options_of_an_unfinished_run_are_named(tmp_path, text):
+    begun = unfinished(str(tmp_path / "new")) / "options.json"
+    begun.parent.mkdir()
+    begun.write_text(text)
+    with pytest.raises(InputError, match=f"expected the options of a run in {begun}; got a damaged file"):
+        check_places(Options("a", str(tmp_path / "new"), "c", tokens=512))
 
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("inf"), float("nan")])

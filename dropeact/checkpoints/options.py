@@ -144,7 +144,16 @@ def check_places(options: Options) -> None:
     if Path(options.destination).exists():
         raise InputError(f"expected a destination that does not exist; got {options.destination}; name another folder")
     begun = unfinished(options.destination) / "options.json"
-    if begun.is_file() and json.loads(begun.read_text())["key"] != options.key():
+    if begun.is_file() and _key_of(begun) != options.key():
         raise InputError(
             f"expected the options that {begun.parent} was begun with; got others; use the same command, or remove it"
         )
+
+
+def _key_of(begun: Path) -> str:
+    try:
+        return json.loads(begun.read_text("utf-8"))["key"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"expected the options of a run in {begun}; got a damaged file; remove {begun.parent}"
+        ) from None
