@@ -108,6 +108,14 @@ def test_claims_of_a_users_own_are_judged_beside_the_others(planted, tmp_path, p
     assert "2 passed" in run.stdout
 
 
+@pytest.mark.parametrize(("share", "status"), [(1, 0), (0.01, 1)], ids=["supported", "contradicted"])
+def test_claims_of_a_users_own_need_no_accepted_verdict_on_a_locked_pair(tmp_path, share, status):
+    (tmp_path / "mine.py").write_text(OWN.format(share=share))
+    run = claims(f"--claims={tmp_path / 'mine.py'}", "-k", "my-own")
+    assert run.returncode == status, run.stdout
+    assert "dropeact explain my-own" not in run.stdout  # which knows the project's claims
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "two workers"])
 def test_a_contradicted_claim_of_a_users_own_fails_the_run(planted, tmp_path, workers):
     (tmp_path / "mine.py").write_text(OWN.format(share=0.01))
