@@ -2,13 +2,18 @@
 
 The pipeline, in the order of the data:
 
->>> pair = dropeact.pairs.load("smollm2-135m")                  # what is measured      # doctest: +SKIP
->>> dropeact.measurements.measure(pair, out)                    # one probed pass -> labelled arrays on disk
->>> tree = dropeact.open(out)                                   # the labelled arrays, as an xarray.DataTree
->>> records = dropeact.verdicts.judge(out)                      # claim -> estimate -> verdict
->>> dropeact.report.write(out)                                  # verdicts + arrays -> FINDINGS.md
+>>> from pathlib import Path
+>>> import dropeact
+>>> from dropeact import pairs, report, verdicts
+>>> from dropeact.measurements.plan import Request, measure_pair
 
-Nothing heavy is imported here: judging and reporting need neither torch nor transformers.
+>>> pair, out = pairs.load("smollm2-135m"), Path("runs/mine")   # what is measured, and where it goes
+>>> measure_pair(Request(pair), out)                            # one probed pass a text -> labelled arrays on disk
+>>> tree = dropeact.open(out)                                   # the labelled arrays, as an xarray.DataTree
+>>> records = verdicts.judge(out)                               # claim -> estimate -> verdict
+>>> page = report.write(out)                                    # verdicts + arrays -> FINDINGS.md
+
+Nothing heavy is imported here: judging and reporting need neither torch nor transformers, which measuring loads.
 """
 
 from pathlib import Path

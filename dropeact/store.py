@@ -24,11 +24,16 @@ import xarray as xr
 from xarray.backends import H5NetCDFStore
 
 from dropeact import failures, netcdf
-from dropeact.axes import InputError
+from dropeact.axes import COLUMNS, InputError
 
 T = TypeVar("T")
 
 SCHEMA = 1
+RUN = {
+    "pair": dict, "checkpoints": dict, "arm": str, "corpus": str, "texts": int, "dtype": str, "device": str,
+    "seed": int, "versions": dict, "date": str,
+}  # fmt: skip
+INSIDE = {"pair": ("name", "rope", "drope"), "checkpoints": COLUMNS}
 LOCK_SECONDS = 5.0
 MISSING = {"f": np.nan, "i": -1, "U": ""}
 
@@ -146,10 +151,13 @@ class Store:
             run = json.loads(path.read_text("utf-8"))
         except ValueError:
             raise InputError(f"expected JSON; got a damaged {path}; restore it or measure again") from None
+        if not isinstance(run, dict) or not isinstance(run.get("schema", 0), int):
+            raise InputError(f"expected a run of dropeact; got other JSON in {path}; restore it or measure again")
         if run.get("schema", 0) > SCHEMA:
             raise InputError(
                 f"expected results of schema {SCHEMA} or older; got schema {run['schema']} in {path}; update dropeact"
             )
+        _check_run(run, path)
         return run
 
     def write_run(self, run: dict[str, Any]) -> None:
@@ -299,6 +307,18 @@ def _whole(reader: Callable[[Path], T], path: Path) -> T:
         raise InputError(
             f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
         ) from None
+
+
+def _check_run(run: Mapping[str, Any], path: Path) -> None:
+    """Refuse a run.json that lacks what every reader of results needs."""
+    for key, kind in RUN.items():
+        if not isinstance(run.get(key), kind):
+            raise InputError(
+                f"expected {key!r} in {path} as {kind.__name__}; got {run.get(key)!r}; restore it or measure again"
+            )
+    for key, names in INSIDE.items():
+        if missing := [name for name in names if name not in run[key]]:
+            raise InputError(f"expected {missing[0]!r} of {key!r} in {path}; got none; restore it or measure again")
 
 
 def _check_schema(attrs: Mapping[str, Any], path: Path) -> None:

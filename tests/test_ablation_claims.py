@@ -11,7 +11,6 @@ from dropeact.measurements import ablation, disruption_by_threshold
 from dropeact.measurements.atlas import ABLATIONS
 from dropeact.pairs import Pair
 from dropeact.report.ablation_figures import DRAWINGS
-from dropeact.report.explain import explained
 from dropeact.report.figures import draw_stored
 from dropeact.store import Store
 from dropeact.verdicts.engine import judge
@@ -115,10 +114,3 @@ def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(planted
     assert [figure.path.stem for figure in figures] == names
     assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
     assert draw_stored(DRAWINGS, Store(tmp_path), run, tmp_path / "none") == []
-
-
-@pytest.mark.parametrize(("id", "only"), [("layer1-bos-only", " --only=ablation"), ("sink-rate-rope", "")])
-def test_the_command_that_measures_a_claim_again_names_its_set(planted, id, only):
-    assert explained(id, planted)[-1] == (
-        f"again: pytest -m claims --pair=synthetic --fresh{only} --out=runs/{id} -k {id}"
-    )

@@ -3,6 +3,8 @@ import pytest
 from dropeact import pairs
 from dropeact.axes import InputError
 
+WHOLE = 'name = "x"\nrope = "a"\ndrope = "b"\n'
+
 
 def test_known_pairs_and_the_default():
     assert {"smollm2-135m", "llama2-7b"} <= set(pairs.known())
@@ -23,6 +25,17 @@ def test_a_pair_file_of_the_users_own(tmp_path):
         ('name = "x"\nrope = "a"\ndrope = "b"\nspeed = 3\n', "'speed'"),
         ('name = "x"\nrope = "a"\ndrope = "b"\nprimary_arm = "last"\n', "'last'"),
         ("name = \n", "in TOML"),
+        (WHOLE + "limits = 3\n", "expected a list of texts as limits in .*; got 3"),
+        (WHOLE + 'other_arms = "bos"\n', "expected a list of texts as other_arms in .*; got 'bos'"),
+        (WHOLE + "other_arms = [1]\n", "expected a list of texts as other_arms"),
+        (WHOLE + "primary_arm = []\n", "expected a text as primary_arm"),
+        (WHOLE + "separator = 0\n", "expected a text as separator"),
+        (WHOLE + "title = 1\n", "expected a text as title"),
+        (WHOLE + "training_length = true\n", "expected a whole number as training_length"),
+        (WHOLE + "write_layer = -1\n", "expected a whole number as write_layer"),
+        (WHOLE + 'published = "no"\n', "expected true or false as published"),
+        ('name = "../x"\nrope = "a"\ndrope = "b"\n', "expected a name without slashes"),
+        ('name = 1\nrope = "a"\ndrope = "b"\n', 'expected name = "..."'),
     ],
 )
 def test_a_bad_pair_file_is_one_clear_line(tmp_path, text, message):
@@ -31,6 +44,14 @@ def test_a_bad_pair_file_is_one_clear_line(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as error:
         pairs.load(str(file))
     assert "\n" not in str(error.value)
+
+
+def test_a_pair_file_of_other_bytes_and_a_pair_that_is_no_table_are_one_clear_line(tmp_path):
+    (tmp_path / "bad.toml").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="expected a pair file in UTF-8"):
+        pairs.load(str(tmp_path / "bad.toml"))
+    with pytest.raises(InputError, match=r"expected the keys of a pair in run\.json; got \[\]"):
+        pairs.from_dict([], "run.json")  # pyright: ignore[reportArgumentType] - as a damaged run.json has it
 
 
 def test_unknown_pair_names_the_known_ones():

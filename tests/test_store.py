@@ -10,6 +10,7 @@ import dropeact
 from dropeact import store as storage
 from dropeact.axes import InputError
 from dropeact.store import Cell, Store, joined
+from tests.synthetic_results import PAIR, run_record
 
 
 def data(half="A", texts=("a", "b"), value=1.0):
@@ -166,6 +167,25 @@ def test_results_of_a_newer_schema_are_refused(tmp_path, monkeypatch):
 def test_a_damaged_run_json_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
+        Store(tmp_path).read_run()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "expected 'pair' in"),
+        ("[1]", "other JSON"),
+        ('{"schema": "x"}', "other JSON"),
+        ('{"pair": []}', r"expected 'pair' in .*; got \[\]"),
+        ('{"pair": {}, "checkpoints": {}}', "expected 'arm' in .*; got None"),
+        (json.dumps(run_record(PAIR, 32) | {"versions": []}), "expected 'versions' in"),
+        (json.dumps(run_record(PAIR, 32) | {"pair": {"name": "a"}}), "expected 'rope' of 'pair' in"),
+        (json.dumps(run_record(PAIR, 32) | {"checkpoints": {"rope": {}}}), "expected 'dropped' of 'checkpoints' in"),
+    ],
+)
+def test_a_run_json_that_says_too_little_is_refused_by_what_it_lacks(tmp_path, text, message):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match=message):
         Store(tmp_path).read_run()
 
 

@@ -15,7 +15,7 @@ from dropeact.checkpoints.drope import dropped, unrotated
 from dropeact.checkpoints.identity import resolve
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
 
-__all__ = ["Checkpoint", "drop", "load", "resolve"]
+__all__ = ["Checkpoint", "check_device", "drop", "load", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def load(
     InputError
         When the checkpoint is missing or cannot be used: one line with the remedy.
     """
+    check_device(device)
     found = source(identifier)
     folder = dense(found)
     checked_config(folder)
@@ -62,6 +63,27 @@ def load(
             model = dropped(model, attention_type=identity["attention"])
         adapters.apply(model, Path(found.place))
     return Checkpoint(model.eval().requires_grad_(False), tokenizer, identity)
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device that is none, or that this machine lacks, before anything is loaded or fetched.
+
+    Raises
+    ------
+    InputError
+        When torch knows no such device, or sees none here.
+    """
+    if device == "auto":
+        return
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"expected a device like cuda, cuda:0, mps, cpu or auto; got {device!r}; name one") from None
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = {"cuda": cuda, "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if (wanted.index or 0) >= there.get(wanted.type, 0):
+        seen = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in there.items() if count)
+        raise InputError(f"expected a device that torch sees here ({seen}); got {str(device)!r}; name one of them")
 
 
 def dense(found: Source) -> Path:

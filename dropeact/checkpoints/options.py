@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 
 from dropeact.axes import InputError
@@ -13,6 +14,11 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "qk_norm": (None, "q", "k", "qk"),
 }
+LEAST = {
+    "tokens": 1, "length": 2, "batch": 1, "micro_batch": 1, "warmup_steps": 0, "seed": 0, "lora_rank": 1,
+    "corpus_tokens": 1, "heldout_windows": 1, "evaluations": 1, "save_every": 1,
+}  # fmt: skip
+POSITIVE = ("budget_minutes", "learning_rate", "softmax_scale")
 TIMED_STEPS = 10
 # what may differ between a run and its continuation: none of it changes a weight
 FREE = ("destination", "budget_minutes", "save_every", "micro_batch", "checkpointing")
@@ -58,6 +64,7 @@ class Options:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"expected {name} among {', '.join(map(str, allowed))}; got {getattr(self, name)}")
+        self._check_numbers()
         if (self.tokens is None) == (self.budget_minutes is None):
             raise InputError(
                 "expected --tokens or --budget-minutes, one of them; got " + ("both" if self.tokens else "neither")
@@ -76,6 +83,18 @@ class Options:
         if self.batch % min(self.micro_batch, self.batch):
             raise InputError(f"expected a batch in whole micro-batches; got {self.batch} and {self.micro_batch}")
 
+    def _check_numbers(self) -> None:
+        for name, least in LEAST.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise InputError(f"expected {flag(name)} of {least} or more; got {value}; raise it")
+        for name in POSITIVE:
+            if (value := getattr(self, name)) is not None and not 0 < value < inf:
+                raise InputError(f"expected a positive number as {flag(name)}; got {value}; correct it")
+        if wrong := [share for share in self.snapshots if not 0 < share <= 1]:
+            raise InputError(
+                f"expected shares above 0, up to 1, in --snapshots; got {wrong[0]}; write them like 0.1,0.5"
+            )
+
     def recipe(self) -> dict:
         """Return the options as the recipe keeps them: without the places of this run."""
         kept = {
@@ -88,20 +107,25 @@ class Options:
         open_places = {"corpus": "CORPUS", "from_adapter": "ADAPTER"}
         words = ["dropeact", "recalibrate", self.source, "DST"]
         for field in fields(self)[2:]:
-            value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
+            value, option = getattr(self, field.name), flag(field.name)
             if value == field.default or value is None:
                 continue
             if field.name in open_places and value != "parent":
                 value = open_places[field.name]
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
-            words.append(flag if value is True else f"{flag}={value}")
+            words.append(option if value is True else f"{option}={value}")
         return " ".join(words)
 
     def key(self) -> str:
         """Hash everything that decides the weights: two runs with one key are one run."""
         deciding = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in FREE}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flag(name: str) -> str:
+    """Name the option of the command behind a field."""
+    return "--" + name.replace("_", "-")
 
 
 def unfinished(destination: str) -> Path:
@@ -120,7 +144,16 @@ def check_places(options: Options) -> None:
     if Path(options.destination).exists():
         raise InputError(f"expected a destination that does not exist; got {options.destination}; name another folder")
     begun = unfinished(options.destination) / "options.json"
-    if begun.is_file() and json.loads(begun.read_text())["key"] != options.key():
+    if begun.is_file() and _key_of(begun) != options.key():
         raise InputError(
             f"expected the options that {begun.parent} was begun with; got others; use the same command, or remove it"
         )
+
+
+def _key_of(begun: Path) -> str:
+    try:
+        return json.loads(begun.read_text("utf-8"))["key"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"expected the options of a run in {begun}; got a damaged file; remove {begun.parent}"
+        ) from None

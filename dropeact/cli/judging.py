@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dropeact.axes import InputError
-from dropeact.cli.options import emit
+from dropeact.cli.options import emit, style
 
 
 def claim_ids(incomplete: str) -> list[str]:
@@ -49,6 +49,8 @@ def report(
     """
     if len(directories) > 1 and (html or show or summary or badge):
         raise InputError(f"expected one folder with --html, --open, --summary or --badge; got {len(directories)}")
+    if (html or show) + summary + badge > 1:
+        raise InputError("expected one of --html, --open, --summary and --badge; got several; leave the others out")
     if len(directories) > 1:
         from dropeact.report.side_by_side import table
 
@@ -109,8 +111,9 @@ def diff(
     from dropeact.report.diff import rendered
     from dropeact.verdicts.regression import compare
 
+    form = style(as_json=as_json, as_markdown=as_markdown)
     comparison = compare(old, new)
-    print(rendered(comparison, "json" if as_json else "md" if as_markdown else "text"), end="")
+    print(rendered(comparison, form), end="")
     raise typer.Exit(comparison.status)
 
 
@@ -127,5 +130,5 @@ def audit(
     """
     from dropeact.audit import command
 
-    style = "json" if as_json else "md" if as_markdown else "text"
-    raise typer.Exit(command(checks, evidence, style=style, expect=expect))
+    form = style(as_json=as_json, as_markdown=as_markdown)
+    raise typer.Exit(command(checks, evidence, style=form, expect=expect))

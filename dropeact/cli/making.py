@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dropeact.axes import InputError
+
 
 def convert(
     src: Annotated[str, typer.Argument(help="RoPE checkpoint: hub id, local folder, GGUF file, embedded:NAME.")],
@@ -70,5 +72,10 @@ def recalibrate(
 def recalibration_options(given: dict) -> dict:
     """The command's options by the names of `Options`."""
     named = {name: value for name, value in given.items() if name not in ("src", "dst", "Options", "train")}
-    named["snapshots"] = tuple(float(share) for share in given["snapshots"].split(",") if share)
+    try:
+        named["snapshots"] = tuple(float(share) for share in given["snapshots"].split(",") if share.strip())
+    except ValueError:
+        raise InputError(
+            f"expected shares in --snapshots; got {given['snapshots']!r}; write them like 0.1,0.5"
+        ) from None
     return {"source": given["src"], "destination": str(given["dst"])} | named

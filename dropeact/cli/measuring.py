@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dropeact.axes import InputError
 from dropeact.cli.options import (
     ArmOption,
     DeviceOption,
@@ -71,8 +72,12 @@ def harness(
     from dropeact.measurements import harness as bridge
     from dropeact.measurements.plan import Request, token_counts
 
-    request = Request(chosen(pair, rope, drope, None), device=device, dtype=dtype)
     names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    if not names:
+        raise InputError(f"expected a task in --tasks; got {tasks!r}; name one, like --tasks=niah_single_1")
+    if limit is not None and limit < 1:
+        raise InputError(f"expected a --limit of 1 or more; got {limit}; raise it, or leave it out for every item")
+    request = Request(chosen(pair, rope, drope, None), device=device, dtype=dtype)
     bridge.measure_tasks(request, bridge.Asked(names, limit, token_counts(lengths, "--lengths"), folder), out)
     print(f'measured: {out}; read with `dropeact.open("{out}")`')
 

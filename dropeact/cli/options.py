@@ -1,7 +1,7 @@
 """Options that several commands share, the pair that they name, and where a text goes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,8 @@ def chosen(pair: str | None, rope: str | None, drope: str | None, arm: str | Non
     """The pair that the options name."""
     from dropeact import pairs as known
 
+    if arm and arm not in known.ARMS:
+        raise InputError(f"expected --arm among {', '.join(known.ARMS)}; got {arm!r}; choose one of them")
     if bool(rope) != bool(drope):
         raise InputError("expected both --rope=ID and --drope=ID; got only one; give the other checkpoint")
     if rope and drope:
@@ -40,6 +42,13 @@ def chosen(pair: str | None, rope: str | None, drope: str | None, arm: str | Non
             raise InputError("expected --pair or --rope with --drope; got both; leave one out")
         return known.of(rope, drope, arm=arm)  # pyright: ignore[reportArgumentType] - checked by Pair itself
     return known.load(pair or known.DEFAULT)
+
+
+def style(*, as_json: bool, as_markdown: bool) -> Literal["text", "json", "md"]:
+    """The form of what is printed."""
+    if as_json and as_markdown:
+        raise InputError("expected --json or --md; got both; leave one out")
+    return "json" if as_json else "md" if as_markdown else "text"
 
 
 def emit(text: str, output: Path | None) -> None:

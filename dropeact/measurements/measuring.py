@@ -22,10 +22,11 @@ from dropeact.axes import InputError
 from dropeact.checkpoints import load as checkpoints
 from dropeact.corpus import Passage
 from dropeact.corpus.arms import tokenise
-from dropeact.pairs import Pair
+from dropeact.pairs import ARMS, Pair
 from dropeact.store import Cell, Store
 
 SETS = ("core", "observe", "behaviour", "ablation", "long")
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Request:
     device: str | None = None
     dtype: str = "float32"
     lengths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured, before anything is loaded."""
+        for option, value, known in (("--arm", self.first_tokens, ARMS), ("--dtype", self.dtype, DTYPES)):
+            if value not in known:
+                raise InputError(f"expected {option} among {', '.join(known)}; got {value!r}; choose one of them")
+        if self.lengths and "long" not in self.chosen_sets:
+            raise InputError("expected --only=long beside --lengths; got other sets; add long, or leave --lengths out")
+        if self.device is not None:
+            checkpoints.check_device(self.device)
 
     @property
     def chosen_sets(self) -> tuple[str, ...]:
@@ -106,7 +117,15 @@ class Measuring:
         """The token between pretraining documents: the pair's, else the tokenizer's end of text."""
         tokenizer = self.checkpoint(column).tokenizer
         separator = self.request.pair.separator
-        return tokenizer.convert_tokens_to_ids(separator) if separator else tokenizer.eos_token_id
+        if separator is None:
+            return tokenizer.eos_token_id
+        found = tokenizer.convert_tokens_to_ids(separator)
+        if found is None or (found == tokenizer.unk_token_id and separator != tokenizer.unk_token):
+            raise InputError(
+                f"expected a separator that the tokenizer of {self.request.pair.checkpoint(column)} has; "
+                f"got {separator!r}; correct it in the pair"
+            )
+        return found
 
     def first_ids(self, column: str) -> list[int]:
         """What the arm puts before a text, as ids."""

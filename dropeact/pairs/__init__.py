@@ -12,6 +12,11 @@ from dropeact.axes import InputError
 Arm = Literal["first", "bos", "separator"]
 ARMS: tuple[Arm, ...] = ("first", "bos", "separator")
 DEFAULT = "smollm2-135m"
+TEXT, TEXTS, COUNT, FLAG = "a text", "a list of texts", "a whole number", "true or false"
+KINDS = {
+    "name": TEXT, "rope": TEXT, "drope": TEXT, "title": TEXT, "primary_arm": TEXT, "other_arms": TEXTS,
+    "separator": TEXT, "training_length": COUNT, "published": FLAG, "write_layer": COUNT, "limits": TEXTS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,10 @@ def load(name: str) -> Pair:
         return known()[name]
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
-        return _read(path.read_text("utf-8"), name)
+        try:
+            return _read(path.read_text("utf-8"), name)
+        except UnicodeDecodeError:
+            raise InputError(f"expected a pair file in UTF-8; got other bytes in {name}; save it as UTF-8") from None
     raise InputError(f"expected a pair of {', '.join(known())} or a TOML file; got {name!r}; see `dropeact pairs`")
 
 
@@ -70,14 +78,29 @@ def of(rope: str, drope: str, *, arm: Arm | None = None) -> Pair:
 
 
 def from_dict(values: dict[str, object], where: str = "pair") -> Pair:
-    """Read the form of `as_dict`, refusing unknown and missing keys by name."""
+    """Read the form of `as_dict`, refusing unknown and missing keys, and values of another kind, by name."""
+    if not isinstance(values, dict):
+        raise InputError(f"expected the keys of a pair in {where}; got {values!r}; write name, rope and drope")
     allowed = {field.name for field in fields(Pair)}
     if unknown := sorted(set(values) - allowed):
         raise InputError(f"expected keys {', '.join(sorted(allowed))} in {where}; got {unknown[0]!r}; remove it")
     if missing := [key for key in ("name", "rope", "drope") if not isinstance(values.get(key), str)]:
         raise InputError(f'expected {missing[0]} = "..." in {where}; got none; name it')
+    for key, value in values.items():
+        if not (_is(KINDS[key], value) or (value is None and getattr(Pair, key, "") is None)):
+            raise InputError(f"expected {KINDS[key]} as {key} in {where}; got {value!r}; correct it")
+    if not (name := str(values["name"])).strip() or "/" in name or name.startswith("."):  # folders are named after it
+        raise InputError(f"expected a name without slashes in {where}; got {name!r}; choose another")
     lists = {key: tuple(cast(list, values.get(key, getattr(Pair, key)))) for key in ("limits", "other_arms")}
     return Pair(**cast(dict, values | lists))
+
+
+def _is(kind: str, value: object) -> bool:
+    if kind == TEXTS:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if kind == COUNT:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, bool if kind == FLAG else str)
 
 
 def _read(text: str, where: str) -> Pair:

@@ -22,6 +22,7 @@ from dropeact.report.audit_figure import audit_figure
 from dropeact.report.figures import Figure, draw, draw_stored
 from dropeact.report.overview_figure import overview_figure
 from dropeact.report.render import findings
+from dropeact.report.tables import complete
 from dropeact.report.trajectory_figure import trajectory_figure
 from dropeact.store import Store, write_text
 from dropeact.verdicts import Record, expected, judge
@@ -50,14 +51,16 @@ def write(
     target = output or default_output(directory)
     audited = audit(published.path("audit.toml"), published.path("evidence.json"))
     folder = figure_folder(directory, target)
-    figures = drawn(store, run, audited, folder, replace)
-    overview = overview_figure(judged, folder, replace=replace)
-    strips = sensitivity.strips(store, run)
-    curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
-    if replace:
-        write_text(directory / "verdicts.json", as_json(judged, provenance(store, run)))
-        write_text(directory / "records.csv", as_csv(judged))
-    write_text(target, findings(store, run, judged, figures, audited, target, overview, strips, curves))
+    with complete(directory):
+        figures = drawn(store, run, audited, folder, replace)
+        overview = overview_figure(judged, folder, replace=replace)
+        strips = sensitivity.strips(store, run)
+        curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
+        text = findings(store, run, judged, figures, audited, target, overview, strips, curves)
+        if replace:
+            write_text(directory / "verdicts.json", as_json(judged, provenance(store, run)))
+            write_text(directory / "records.csv", as_csv(judged))
+    write_text(target, text)
     return target
 
 

@@ -20,6 +20,8 @@ def accept(directory: Path) -> list[str]:
     if home.parent.name == "_bundled":
         raise InputError("expected a source checkout; got an installed package; accept results in a clone")
     run = Store(directory).read_run()
+    if not Store(directory).files():
+        raise InputError(f"expected stored results in {directory}; got none; measure again into that folder")
     pair = run["pair"]["name"]
     before = expected.load(pair)
     target = home / pair

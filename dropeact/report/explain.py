@@ -9,6 +9,7 @@ from dropeact.axes import InputError
 from dropeact.estimators import Argmax, Conjunction, Estimate
 from dropeact.pairs import DEFAULT
 from dropeact.report import words
+from dropeact.report.again import command
 from dropeact.store import Store
 from dropeact.verdicts import Claim, Record, expected, judge, load_claims
 
@@ -29,8 +30,7 @@ def explained(id: str, directory: Path | None = None) -> list[str]:
     for record in (record for record in judged if record.id == id):
         lines += described(record)
     lines += ["", *per_text(claim, measured.natural(store, pair, arm=run["arm"]))]
-    only = "" if claim.set == "core" else f" --only={claim.set}"
-    return [*lines, "", f"again: pytest -m claims --pair={pair.name} --fresh{only} --out=runs/{id} -k {id}"]
+    return [*lines, "", f"again: {command(store, run, claim)}"]
 
 
 def described(record: Record) -> list[str]:

@@ -1,7 +1,6 @@
 """Verdicts + measurements -> one self-contained HTML file: matrix, number lines, profiles, heat maps; no network."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +9,15 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from dropeact import bundled, measured, pairs
-from dropeact.pairs import Pair
 from dropeact.report import effects, observed, words
+from dropeact.report.again import command
 from dropeact.report.first_page import first_page
 from dropeact.report.html_charts import Chart, Heat, charts, heat_maps
 from dropeact.report.html_lines import NumberLine, number_line
 from dropeact.report.html_trajectory import trajectory
 from dropeact.report.observed import Table
 from dropeact.report.render import environment
-from dropeact.report.tables import perplexities
+from dropeact.report.tables import complete, perplexities
 from dropeact.store import Store, write_text
 from dropeact.verdicts import Record, expected, judge, load_claims
 
@@ -49,15 +48,16 @@ def write_html(directory: Path, *, records: Sequence[Record] | None = None, outp
     lock = expected.load(run["pair"]["name"])
     judged = list(records) if records is not None else judge(directory, families=lock.families)
     target = output or directory / "report.html"
-    write_text(target, page(store, run, judged))
+    with complete(directory):
+        text = page(store, run, judged)
+    write_text(target, text)
     return target
 
 
 def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str:
     """The text of the page; the same results give the same bytes."""
-    pair = pairs.from_dict(run["pair"])
     shown = [record for record in records if record.verdict != "not measured"]
-    view = measured.natural(store, pair, arm=run["arm"])
+    view = measured.natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
     folder = bundled.folder("report_templates") / "html"
     heats = heat_maps(view)
     return (
@@ -70,7 +70,7 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
             script=Markup((folder / "report.js").read_text("utf-8")),
             words=words,
             counts=Counter(record.verdict for record in records),
-            sections=sections(shown, pair, charts(view), observed.tables(view)),
+            sections=sections(shown, commands(store, run), charts(view), observed.tables(view)),
             first=first_page(records, ()),
             effects=effects.replications(store.directory),
             sources=sorted({record.source for record in shown}),
@@ -85,7 +85,7 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
 
 
 def sections(
-    records: Sequence[Record], pair: Pair, drawn: Sequence[Chart], tables: Mapping[str, list[Table]]
+    records: Sequence[Record], again: Mapping[str, str], drawn: Sequence[Chart], tables: Mapping[str, list[Table]]
 ) -> list[Section]:
     """Records, charts and tables by experiment, in the order of the report."""
     claims = load_claims()
@@ -93,7 +93,7 @@ def sections(
     made = []
     for key in keys:
         entries = [
-            Entry(r, number_line(r), claims[r.id].formula if r.id in claims else "", command(pair, r.id))
+            Entry(r, number_line(r), claims[r.id].formula if r.id in claims else "", again.get(r.id, ""))
             for r in records
             if r.experiment == key
         ]
@@ -103,10 +103,9 @@ def sections(
     return made
 
 
-def command(pair: Pair, id: str) -> str:
-    """The command that measures the pair and judges one claim."""
-    which = [f"--pair={pair.name}"] if pair.name in pairs.known() else [f"--rope={pair.rope}", f"--drope={pair.drope}"]
-    return shlex.join(["pytest", "-m", "claims", *which, "--fresh", f"--out=runs/{id}", "-k", id])
+def commands(store: Store, run: Mapping[str, Any]) -> dict[str, str]:
+    """Claim -> the command that measures the pair again and judges it."""
+    return {id: command(store, run, claim) for id, claim in load_claims().items()}
 
 
 def scores(heats: Sequence[Heat]) -> str:

@@ -1,12 +1,32 @@
-"""Small tables of the report that come straight from measurements: losses by model and position."""
+"""Small tables of the report that come straight from measurements, and the refusal of results that lack them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import exp
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from dropeact.axes import COLUMNS
+from dropeact.axes import COLUMNS, InputError
+from dropeact.measured import MissingMeasurement, Model, Protocol
 from dropeact.report.words import NAMES
 from dropeact.store import Store
+
+
+@contextmanager
+def complete(directory: Path) -> Iterator[None]:
+    """Refuse results that lack what every report shows, like a column.
+
+    Raises
+    ------
+    InputError
+        In the place of a MissingMeasurement: one line that names the measurement.
+    """
+    try:
+        yield
+    except MissingMeasurement as missing:
+        raise InputError(
+            f"expected complete results in {directory}; got no measurement {missing}; measure again into that folder"
+        ) from None
 
 
 class Loss(NamedTuple):
@@ -22,7 +42,7 @@ def perplexities(store: Store, run: Mapping[str, Any]) -> list[Loss]:
     """Mean over texts of the loss at 512 tokens, for the three columns."""
     losses = []
     for column in COLUMNS:
-        data = store.load(column, "passages", run["arm"], "observations")
+        data = Model(column, Protocol(arm=run["arm"]), store).observations
         nats = float(data["nats_mean"].mean())
         bins = data["nats"].mean("text")
         losses.append(

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +135,7 @@ def load_claims(paths: Iterable[Path] = ()) -> dict[str, Claim]:
     folders = [bundled.folder("claims"), *paths]
     for folder in folders:
         files = sorted(folder.glob("test_*.py")) if folder.is_dir() else [folder]
-        if not files or not all(file.is_file() for file in files):
+        if not files or not all(file.is_file() and file.suffix == ".py" for file in files):
             raise InputError(f"expected claim files test_*.py; got {folder}; give a Python file or a folder of them")
         for file in files:
             import_claims(file)
@@ -142,7 +143,13 @@ def load_claims(paths: Iterable[Path] = ()) -> dict[str, Claim]:
 
 
 def import_claims(file: Path) -> None:
-    """Import one claim file under a name of its own, once per process."""
+    """Import one claim file under a name of its own, once per process.
+
+    Raises
+    ------
+    InputError
+        If it is no Python, or what it does when it is imported fails.
+    """
     name = f"dropeact_claims_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
     if name in sys.modules:
         return
@@ -153,6 +160,17 @@ def import_claims(file: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, InputError) or not isinstance(error, Exception):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"expected claims that can be imported from {file}; got {reason}{_line(error, file)}; correct it"
+        ) from error
+
+
+def _line(error: Exception, file: Path) -> str:
+    """Where in the file it happened; a SyntaxError names its line itself."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f" (line {frames[-1].lineno})" if frames else ""

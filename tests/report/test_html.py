@@ -71,7 +71,9 @@ def test_the_page_has_the_numbers_of_the_report_for_every_record(page, records):
             words.MARKS[record.verdict],
         ):
             assert shown in text, (record.key, shown)
-        assert f"pytest -m claims --rope=rope --drope=drope --fresh --out=runs/{record.id} -k {record.id}" in text
+        only = "" if record.set == "core" else f" --only={record.set}"
+        command = f"pytest -m claims --rope=rope --drope=drope --fresh{only} --out=runs/{record.id} -k {record.id}"
+        assert command in text
 
 
 def test_the_page_has_every_table_of_what_is_stored(page, planted):

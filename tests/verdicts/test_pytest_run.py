@@ -86,19 +86,44 @@ def test_missing_measurements_fail_unless_untestable_is_allowed(tmp_path):
     assert claims(f"--results={bare}", "-k", "reliance", "--allow-untestable").returncode == 0
 
 
-def test_claims_of_a_users_own_are_judged_beside_the_others(planted, tmp_path):
-    own = tmp_path / "test_mine.py"
-    own.write_text(
-        "from dropeact.estimators import mean\n"
-        "from dropeact.estimators.regions import most\n"
-        "from dropeact.verdicts import claim\n\n"
-        "@claim('my-own', region=most(), experiment='own')\n"
-        "def my_own(measured):\n"
-        "    '''Most heads are sinks.'''\n"
-        "    return mean(measured.rope.sink_rate().mean('layer'), unit='rate')\n"
-    )
-    run = claims(f"--results={planted}", f"--claims={own}", "-k", "my-own", own, ROOT / "claims")
+OWN = """from dropeact.estimators import mean
+from dropeact.estimators.regions import most
+from dropeact.verdicts import claim
+
+
+@claim("my-own", region=most(), experiment="own")
+def my_own(measured):
+    '''Most heads are sinks.'''
+    return mean(measured.rope.sink_rate().mean("layer") * {share}, unit="rate")
+"""
+
+
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_claims_of_a_users_own_are_judged_beside_the_others(planted, tmp_path, place):
+    (tmp_path / "test_mine.py").write_text(OWN.format(share=1))
+    own = tmp_path if place == "folder" else tmp_path / "test_mine.py"
+    run = claims(f"--results={planted}", f"--claims={own}", "-k", "my-own or sink-rate-rope")
+    assert run.returncode == 0
     assert "my-own[direction]" in run.stdout
+    assert "2 passed" in run.stdout
+
+
+@pytest.mark.parametrize(("share", "status"), [(1, 0), (0.01, 1)], ids=["supported", "contradicted"])
+def test_claims_of_a_users_own_need_no_accepted_verdict_on_a_locked_pair(tmp_path, share, status):
+    (tmp_path / "mine.py").write_text(OWN.format(share=share))
+    run = claims(f"--claims={tmp_path / 'mine.py'}", "-k", "my-own")
+    assert run.returncode == status, run.stdout
+    assert "dropeact explain my-own" not in run.stdout  # which knows the project's claims
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "two workers"])
+def test_a_contradicted_claim_of_a_users_own_fails_the_run(planted, tmp_path, workers):
+    (tmp_path / "mine.py").write_text(OWN.format(share=0.01))
+    chosen = ["-k", "my-own or sink-rate-rope"]  # what else was planted is contradicted too
+    run = claims(f"--results={planted}", f"--claims={tmp_path / 'mine.py'}", *chosen, *workers)
+    assert run.returncode == 1
+    assert "1 failed, 1 passed" in run.stdout
+    assert "UNEXPECTED contradicted ::my-own[direction]" in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -109,6 +134,7 @@ def test_claims_of_a_users_own_are_judged_beside_the_others(planted, tmp_path):
         (["--rope=a"], "expected both --rope=ID and --drope=ID"),
         (["--rope=a", "--drope=b", "--pair=smollm2-135m"], "got both"),
         (["--claims=nowhere.py"], "nowhere.py"),
+        (["--texts=nowhere.jsonl", "--only=nonsense"], "expected --fresh or --out=DIR beside --texts"),
     ],
 )
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]])

@@ -1,0 +1,45 @@
+"""A claim and the run that it was judged in -> the command that measures the pair once more and judges that claim."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from dropeact import pairs
+from dropeact.measured import MissingMeasurement, Model, Protocol
+from dropeact.pairs import Pair
+from dropeact.store import Store
+from dropeact.verdicts import Claim
+
+LENGTHS = (4096, 8192)  # where none were measured
+
+
+def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
+    """The line for a shell: the same checkpoints, arm and precision, the claim's set, a folder of its own."""
+    pair = pairs.from_dict(run["pair"])
+    how = [] if run["arm"] == reached(pair).primary_arm else [f"--arm={run['arm']}"]
+    how += [] if run["dtype"] == "float32" else [f"--dtype={run['dtype']}"]
+    how += [] if claim.set == "core" else [f"--only={claim.set}"]
+    if claim.set == "long":
+        how.append(f"--lengths={','.join(map(str, lengths(store, run['arm']) or LENGTHS))}")
+    words = ["pytest", "-m", "claims", *named(pair), "--fresh", *how, f"--out=runs/{claim.id}", "-k", claim.id]
+    return shlex.join(words)
+
+
+def named(pair: Pair) -> list[str]:
+    """The options that name a pair: its name where it ships with the package, else its two checkpoints."""
+    known = reached(pair).name
+    return [f"--pair={known}"] if known in pairs.known() else [f"--rope={pair.rope}", f"--drope={pair.drope}"]
+
+
+def reached(pair: Pair) -> Pair:
+    """The pair that its two checkpoints give: the known one where they are one."""
+    return pairs.of(pair.rope, pair.drope)
+
+
+def lengths(store: Store, arm: str) -> list[int]:
+    """The lengths at which long texts were measured; none where they were not."""
+    try:
+        found = Model("rope", Protocol(arm=arm), store).measurement("long_retrieval")
+    except MissingMeasurement:
+        return []
+    return [int(length) for length in found["length"].values]

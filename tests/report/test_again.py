@@ -1,0 +1,62 @@
+"""The commands that a report prints, read by the program itself: its option parser, its checks of a request."""
+
+import shlex
+
+import pytest
+import xarray as xr
+
+from dropeact import pairs
+from dropeact.axes import HALVES
+from dropeact.report.again import command
+from dropeact.report.explain import explained
+from dropeact.store import Cell, Store
+from dropeact.verdicts import load_claims
+from fixtures.options import asked, pytest_addoption
+from fixtures.verdicts import requested
+from tests import synthetic_results as synthetic
+
+KNOWN = pairs.load("smollm2-135m")
+
+
+def read(line):
+    """What a printed command asks to measure, as pytest and the request read it."""
+    *words, key, chosen = shlex.split(line)
+    assert (words[:3], key) == (["pytest", "-m", "claims"], "-k")
+    parser = pytest.Parser(_ispytest=True)
+    pytest_addoption(parser)
+    option = parser.parse(words[3:])
+    run = asked(option)
+    assert run.measure
+    return requested(run, option), run, chosen
+
+
+@pytest.mark.parametrize("pair", [KNOWN, pairs.load("llama2-7b"), synthetic.PAIR], ids=lambda pair: pair.name)
+@pytest.mark.parametrize("id", ["sink-rate-rope", "layer1-bos-only", "retrieval-ranking", "retrieval-rope-within"])
+def test_the_printed_command_measures_the_same_checkpoints_and_the_claims_set(tmp_path, pair, id):
+    claim = load_claims()[id]
+    request, run, chosen = read(command(Store(tmp_path), synthetic.run_record(pair, 32), claim))
+    assert (request.pair.rope, request.pair.drope) == (pair.rope, pair.drope)
+    assert claim.set in request.chosen_sets
+    assert (request.first_tokens, str(run.results), chosen) == (pair.primary_arm, f"runs/{id}", id)
+
+
+def test_the_printed_command_keeps_arm_precision_and_the_stored_lengths(tmp_path):
+    store = Store(tmp_path)
+    for length in (1024, 512):
+        data = xr.Dataset({"score": (("text", "length"), [[1.0]])}, {"text": ["a"], "condition": "baseline"})
+        for half in HALVES:
+            cell = Cell("rope", "passages", "bos", half, f"long_retrieval.{length}")
+            store.save(cell, data.assign_coords(length=[length], text=[half]).expand_dims("condition"), {})
+    told = synthetic.run_record(KNOWN, 32) | {"arm": "bos", "dtype": "bfloat16"}
+    claim = next(claim for claim in load_claims().values() if claim.set == "long")
+    request, *_ = read(command(store, told, claim))
+    assert (request.first_tokens, request.dtype, request.lengths) == ("bos", "bfloat16", (512, 1024))
+
+
+def test_explain_ends_with_that_command(tmp_path):
+    folder = synthetic.results(tmp_path)
+    last = explained("sink-rate-rope", folder)[-1]
+    assert (
+        last == "again: pytest -m claims --rope=rope --drope=drope --fresh --out=runs/sink-rate-rope -k sink-rate-rope"
+    )
+    assert read(last.removeprefix("again: "))[0].pair.rope == "rope"

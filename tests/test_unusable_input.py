@@ -1,0 +1,166 @@
+"""What a user can get wrong on each subcommand: one line with the remedy, status 2, no traceback."""
+
+import shutil
+import sys
+
+import pytest
+import torch
+
+from dropeact import pairs
+from dropeact.axes import InputError
+from dropeact.checkpoints.load import check_device, load
+from dropeact.checkpoints.options import Options, check_places, unfinished
+from dropeact.cli import main
+from dropeact.measurements.measuring import Measuring, Request
+from dropeact.pairs import Pair
+from dropeact.store import Store
+from dropeact.verdicts.registry import load_claims
+from tests.checkpoints import tiny
+from tests.synthetic_results import results
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command; its status and what it says on the error channel."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dropeact", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+MEASURE = ["measure", "--pair=smollm2-135m", "--out=run", "--dry-run"]
+RECALIBRATE = ["recalibrate", "embedded:smollm2-135m", "new", "--corpus=none.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*MEASURE, "--device=foo"], "expected a device like cuda, cuda:0, mps, cpu or auto; got 'foo'"),
+        ([*MEASURE, "--device=cpu:7"], "got 'cpu:7'; name one of them"),
+        ([*MEASURE, "--device=meta"], "got 'meta'; name one of them"),
+        ([*MEASURE, "--dtype=foo"], "expected --dtype among float32, bfloat16; got 'foo'"),
+        ([*MEASURE, "--dtype=int8"], "expected --dtype among float32, bfloat16; got 'int8'"),
+        ([*MEASURE, "--arm=foo"], "expected --arm among first, bos, separator; got 'foo'"),
+        (["measure", "--rope=a", "--drope=b", "--out=run", "--arm=foo"], "expected --arm among first, bos, separator"),
+        ([*MEASURE, "--only=foo"], "got 'foo'; correct --only"),
+        ([*MEASURE, "--lengths=512"], "expected --only=long beside --lengths"),
+        (["harness", "--tasks=,", "--out=run"], "expected a task in --tasks"),
+        (["harness", "--tasks=a", "--limit=0", "--out=run"], "expected a --limit of 1 or more; got 0"),
+        (["harness", "--tasks=a", "--dtype=foo", "--out=run"], "expected --dtype among"),
+        ([*RECALIBRATE, "--tokens=512", "--snapshots=a"], "expected shares in --snapshots; got 'a'"),
+        ([*RECALIBRATE, "--tokens=512", "--evaluations=0"], "expected --evaluations of 1 or more; got 0"),
+        ([*RECALIBRATE, "--tokens=512", "--micro-batch=0"], "expected --micro-batch of 1 or more; got 0"),
+        (["diff", "a", "b", "--json", "--md"], "expected --json or --md"),
+        (["audit", "--json", "--md"], "expected --json or --md"),
+        (["report", "a", "--badge", "--html"], "expected one of --html, --open, --summary and --badge"),
+        (["report", "a", "--summary", "--badge"], "expected one of --html, --open, --summary and --badge"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_option_is_one_line_and_status_2(arguments, message, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, said = command(*arguments)
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.startswith("dropeact: expected")
+    assert message in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tokens", 0), ("length", 1), ("batch", 0), ("micro_batch", -1), ("warmup_steps", -1), ("seed", -1),
+        ("lora_rank", 0), ("corpus_tokens", 0), ("heldout_windows", 0), ("evaluations", 0), ("save_every", 0),
+        ("learning_rate", 0.0), ("learning_rate", float("nan")), ("softmax_scale", -1.0), ("snapshots", (0.0,)),
+        ("snapshots", (1.5,)), ("snapshots", (float("nan"),)),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_range_is_refused_by_its_option(name, value):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')}"):
+        Options(**({"source": "a", "destination": "b", "corpus": "c", "tokens": 512} | {name: value}))
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_damaged_options_of_an_unfinished_run_are_named(tmp_path, text):
+    begun = unfinished(str(tmp_path / "new")) / "options.json"
+    begun.parent.mkdir()
+    begun.write_text(text)
+    with pytest.raises(InputError, match=f"expected the options of a run in {begun}; got a damaged file"):
+        check_places(Options("a", str(tmp_path / "new"), "c", tokens=512))
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_budget_that_never_ends_or_begins_is_refused(minutes):
+    with pytest.raises(InputError, match="--budget-minutes"):
+        Options("a", "b", "c", budget_minutes=minutes)
+
+
+def test_a_device_that_torch_does_not_see_is_refused_before_the_checkpoint(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"torch sees here \(.*cpu\); got 'cuda'; name one"):
+        load("nowhere", device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_device("cuda")
+    check_device(torch.device("cuda:1"))
+    with pytest.raises(InputError, match=r"2 cuda.*got 'cuda:2'"):
+        check_device("cuda:2")
+
+
+def test_a_separator_that_the_tokenizer_lacks_is_named(tmp_path):
+    checkpoint = str(tiny.saved(tmp_path / "model"))
+    measuring = Measuring(Request(Pair("x", checkpoint, checkpoint, separator="<none>")), Store(tmp_path / "run"))
+    with pytest.raises(InputError, match=r"expected a separator that the tokenizer of .* has; got '<none>'"):
+        measuring.separator_id("rope")
+    known = Measuring(Request(Pair("x", checkpoint, checkpoint, separator=tiny.SEPARATOR)), Store(tmp_path / "run"))
+    assert known.separator_id("rope") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def broken(:\n", r"SyntaxError: .*line 1"),
+        ("import dropeact\n\nundefined\n", r"NameError: name 'undefined' is not defined \(line 3\)"),
+        ("import no_such_module\n", r"No module named 'no_such_module' \(line 1\)"),
+    ],
+)
+def test_claims_that_cannot_be_imported_name_the_file_and_the_line(tmp_path, text, message):
+    file = tmp_path / "test_mine.py"
+    file.write_text(text)
+    with pytest.raises(InputError, match=f"expected claims that can be imported from {file}; got .*{message}"):
+        load_claims([file])
+
+
+@pytest.mark.parametrize("html", [[], ["--html"]], ids=["markdown", "html"])
+def test_a_report_on_results_without_a_column_names_what_is_missing(tmp_path, command, html):
+    folder = results(tmp_path)
+    shutil.rmtree(folder / "store" / "dropped")
+    status, said = command("report", folder, *html)
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"expected complete results in {folder}; got no measurement dropped/passages-first/observations" in said
+    assert not (folder / "FINDINGS.md").exists()
+
+
+@pytest.mark.parametrize("arguments", [["report"], ["report", "--html"], ["report", "--summary"], ["accept"]])
+def test_results_whose_run_json_is_empty_are_one_line_and_status_2(tmp_path, command, arguments):
+    (tmp_path / "run.json").write_text("{}")
+    status, said = command(arguments[0], tmp_path, *arguments[1:])
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"expected 'pair' in {tmp_path}/run.json" in said
+
+
+def test_accepting_results_without_a_store_changes_nothing(tmp_path, command):
+    folder = results(tmp_path)
+    shutil.rmtree(folder / "store")
+    status, said = command("accept", folder)
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"expected stored results in {folder}" in said
+
+
+def test_the_known_pairs_hold_under_the_checks_of_a_pair_file():
+    for pair in pairs.known().values():
+        assert pairs.from_dict(pair.as_dict()) == pair
