@@ -1,5 +1,6 @@
 """Stored measurements of one pair as a claim sees them: named quantities per text, under a stated protocol."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,9 +49,17 @@ class Model:
     def measurement(self, name: str, *, corpus: str | None = None) -> xr.Dataset:
         """A stored dataset of this column, both halves together."""
         try:
-            return self.store.load(self.name, corpus or self.protocol.corpus, self.protocol.arm, name)
+            found = self.store.load(self.name, corpus or self.protocol.corpus, self.protocol.arm, name)
         except FileNotFoundError as missing:
             raise MissingMeasurement(str(missing)) from None
+        if self._is_of_other_weights(found):
+            raise MissingMeasurement(f"{self.name}/{name}: what is stored is of other weights; measure it again")
+        return found
+
+    def _is_of_other_weights(self, stored: xr.Dataset) -> bool:
+        """Whether the checkpoint that `run.json` names was changed since; a file that names none is taken as it is."""
+        checkpoint = json.loads(stored.attrs.get("dropeact_depends", "{}")).get("checkpoint")
+        return checkpoint is not None and checkpoint != self.store.read_run()["checkpoints"].get(self.name)
 
     @cached_property
     def observations(self) -> xr.Dataset:
