@@ -43,7 +43,7 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
 
 def phenomena(measuring: Measuring, column: str, half: str) -> Task:
     """Massive activations, local attention, write shares, residual shares and Q/K norms of one half of the passages."""
-    code = (observe, *BEYOND, *_rotation(measuring, column), perplexity, *core.PROBES)
+    code = (observe, *observe.EVERYTHING, *_rotation(measuring, column), perplexity, *core.PROBES)
     cell = measuring.cell(column, "passages", half, "phenomena", code, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:
@@ -71,7 +71,7 @@ def observations_in(arm: str, measuring: Measuring, column: str, half: str) -> T
 
 def phenomena_in(arm: str, measuring: Measuring, column: str, half: str) -> Task:
     """The phenomena of the same few texts, in the same arm."""
-    code = (observe, *BEYOND, *_rotation(measuring, column), perplexity, *core.PROBES, arms)
+    code = (observe, *observe.EVERYTHING, *_rotation(measuring, column), perplexity, *core.PROBES, arms)
     cell = measuring.cell(column, "passages", half, "phenomena", code, arm=arm, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:
@@ -98,7 +98,7 @@ def _rotation(measuring: Measuring, column: str) -> tuple[ModuleType, ...]:
 
 def noise(measuring: Measuring) -> Task:
     """The same phenomena measured again: what their numbers owe to threads, batches and precision."""
-    code = (observe, *BEYOND, *_rotation(measuring, "rope"), noise_floor, *core.PROBES)
+    code = (observe, *observe.EVERYTHING, *_rotation(measuring, "rope"), perplexity, noise_floor, *core.PROBES)
     cell = measuring.cell("rope", "passages", "A", "noise-phenomena", code, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:
