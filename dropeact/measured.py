@@ -31,6 +31,7 @@ class Protocol:
 
 
 CACHED = ("observations", "phenomena", "disruption", "disruption_by_threshold", "effects")
+HARNESS, HARNESS_ARM = "harness", "own"  # tasks of lm-evaluation-harness, which begins its texts in its own way
 DOSED = ("massive", "random", "norm-matched", "next-largest", "smallest")  # as many channels as lambda makes massive
 
 
@@ -48,8 +49,9 @@ class Model:
 
     def measurement(self, name: str, *, corpus: str | None = None) -> xr.Dataset:
         """A stored dataset of this column, both halves together."""
+        chosen = corpus or self.protocol.corpus
         try:
-            found = self.store.load(self.name, corpus or self.protocol.corpus, self.protocol.arm, name)
+            found = self.store.load(self.name, chosen, HARNESS_ARM if chosen == HARNESS else self.protocol.arm, name)
         except FileNotFoundError as missing:
             raise MissingMeasurement(str(missing)) from None
         if self._is_of_other_weights(found):

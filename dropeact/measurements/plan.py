@@ -69,14 +69,24 @@ def check_same_pair(request: Request, store: Store) -> None:
     if not (store.directory / "run.json").is_file():
         return
     run = store.read_run()
-    texts = corpora.corpus_hash(request.corpora["passages"])
-    for what, stored, asked in (
-        ("results of", (run["pair"]["rope"], run["pair"]["drope"]), (request.pair.rope, request.pair.drope)),
+    refuse_other(
+        store,
+        pair_of(run, request),
         ("the arm", run["arm"], request.first_tokens),
-        ("the corpus", run["corpus"], texts),
+        ("the corpus", run["corpus"], corpora.corpus_hash(request.corpora["passages"])),
         ("the precision", run["dtype"], request.dtype),
-    ):
-        if stored != asked:
+    )
+
+
+def pair_of(run: dict[str, Any], request: Request) -> tuple[str, Any, Any]:
+    """The checkpoints that `run.json` names and those asked for, by their identifiers."""
+    return "results of", (run["pair"]["rope"], run["pair"]["drope"]), (request.pair.rope, request.pair.drope)
+
+
+def refuse_other(store: Store, *compared: tuple[str, Any, Any]) -> None:
+    """Refuse a folder that holds something else than is asked for: what it is, as stored (None: any), and as asked."""
+    for what, stored, asked in compared:
+        if stored is not None and stored != asked:
             raise InputError(f"expected {what} {asked}; got {stored} in {store.directory}; choose another --out")
 
 
