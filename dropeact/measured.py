@@ -26,11 +26,23 @@ class Protocol:
     sink_threshold: float = SINK_THRESHOLD
     sink_length: int = SINK_LENGTH
 
+    @property
+    def is_published(self) -> bool:
+        """Whether this is the study's own way: repeated sentences, Q and K as projected."""
+        return self.corpus == "repeated" and self.site == "projected"
+
     def __str__(self) -> str:
         return f"{self.corpus}, {self.arm} arm, {self.site}, mean over the {self.mean_over}"
 
 
-CACHED = ("observations", "phenomena", "disruption", "disruption_by_threshold", "effects")
+CACHED = (
+    "observations",
+    "phenomena",
+    "disruption",
+    "published_disruption",
+    "disruption_by_threshold",
+    "effects",
+)
 HARNESS, HARNESS_ARM = "harness", "own"  # tasks of lm-evaluation-harness, which begins its texts in its own way
 DOSED = ("massive", "random", "norm-matched", "next-largest", "smallest")  # as many channels as lambda makes massive
 
@@ -77,6 +89,11 @@ class Model:
     def disruption(self) -> xr.Dataset:
         """Loss in nats per text under each condition."""
         return self.measurement("disruption")
+
+    @cached_property
+    def published_disruption(self) -> xr.Dataset:
+        """The same as the study has it: each model's own massive channels, zeroed as projected."""
+        return self.measurement("published_disruption")
 
     @cached_property
     def disruption_by_threshold(self) -> xr.Dataset:
@@ -138,13 +155,13 @@ class Model:
         """Mean loss per text under a condition; `random` averages the random controls first.
 
         Where the condition zeroes as many channels as are massive, lambda is the protocol's; at another than 5 there is
-        one random control.
+        one random control. Under the study's own protocol channels are zeroed as the study did.
         """
         threshold = self.protocol.massive_threshold if condition.startswith(DOSED) else MASSIVE_THRESHOLD
         if threshold != MASSIVE_THRESHOLD:
             losses = _at(self.disruption_by_threshold["nats"], "threshold", threshold)
         else:
-            losses = self.disruption["nats"]
+            losses = (self.published_disruption if self.protocol.is_published else self.disruption)["nats"]
             if condition not in (*losses["condition"].values.tolist(), "random"):
                 losses = self.measurement("ablation")["nats"]
         if condition != "random":

@@ -109,7 +109,8 @@ def planned(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring.Measuring, "cell", cell)
-        request = plan.Request(pairs.load("smollm2-135m"), sets="all", lengths=(512,))
+        pair = dataclasses.replace(pairs.load("smollm2-135m"), published=True)
+        request = plan.Request(pair, sets="all", lengths=(512,))
         plan.tasks(plan.Measuring(request, Store(tmp_path_factory.mktemp("none"))))
     return named
 
