@@ -1,5 +1,6 @@
 """Stored measurements of one pair as a claim sees them: named quantities per text, under a stated protocol."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,11 +26,25 @@ class Protocol:
     sink_threshold: float = SINK_THRESHOLD
     sink_length: int = SINK_LENGTH
 
+    @property
+    def is_published(self) -> bool:
+        """Whether this is the study's own way: repeated sentences, Q and K as projected."""
+        return self.corpus == "repeated" and self.site == "projected"
+
     def __str__(self) -> str:
         return f"{self.corpus}, {self.arm} arm, {self.site}, mean over the {self.mean_over}"
 
 
-CACHED = ("observations", "finite", "phenomena", "disruption", "disruption_by_threshold", "effects")
+CACHED = (
+    "observations",
+    "finite",
+    "phenomena",
+    "disruption",
+    "published_disruption",
+    "disruption_by_threshold",
+    "effects",
+)
+HARNESS, HARNESS_ARM = "harness", "own"  # tasks of lm-evaluation-harness, which begins its texts in its own way
 DOSED = ("massive", "random", "norm-matched", "next-largest", "smallest")  # as many channels as lambda makes massive
 
 
@@ -47,13 +62,25 @@ class Model:
 
     def measurement(self, name: str, *, corpus: str | None = None) -> xr.Dataset:
         """A stored dataset of this column, both halves together."""
+        chosen = corpus or self.protocol.corpus
         try:
-            data = self.store.load(self.name, corpus or self.protocol.corpus, self.protocol.arm, name)
+            data = self.store.load(self.name, chosen, HARNESS_ARM if chosen == HARNESS else self.protocol.arm, name)
         except FileNotFoundError as missing:
             raise MissingMeasurement(str(missing)) from None
+        if self._is_of_other_weights(data):
+            raise MissingMeasurement(f"{self.name}/{name}: what is stored is of other weights; measure it again")
         if "half" in data.coords and set(data["half"].values.tolist()) != set(HALVES):
             raise MissingMeasurement(f"{self.name}/{name} of one half of the texts")
         return data
+
+    def _is_of_other_weights(self, stored: xr.Dataset) -> bool:
+        """Whether the checkpoint that `run.json` names was changed since; a file that names none is taken as it is."""
+        checkpoint = json.loads(stored.attrs.get("dropeact_depends", "{}")).get("checkpoint")
+        return checkpoint is not None and checkpoint != self._checkpoint
+
+    @cached_property
+    def _checkpoint(self) -> object:
+        return self.store.read_run()["checkpoints"].get(self.name)
 
     @cached_property
     def observations(self) -> xr.Dataset:
@@ -69,6 +96,11 @@ class Model:
     def disruption(self) -> xr.Dataset:
         """Loss in nats per text under each condition."""
         return self.measurement("disruption")
+
+    @cached_property
+    def published_disruption(self) -> xr.Dataset:
+        """The same as the study has it: each model's own massive channels, zeroed as projected."""
+        return self.measurement("published_disruption")
 
     @cached_property
     def disruption_by_threshold(self) -> xr.Dataset:
@@ -145,13 +177,13 @@ class Model:
         """Mean loss per text under a condition; `random` averages the random controls first.
 
         Where the condition zeroes as many channels as are massive, lambda is the protocol's; at another than 5 there is
-        one random control.
+        one random control. Under the study's own protocol channels are zeroed as the study did.
         """
         threshold = self.protocol.massive_threshold if condition.startswith(DOSED) else MASSIVE_THRESHOLD
         if threshold != MASSIVE_THRESHOLD:
             losses = _at(self.disruption_by_threshold["nats"], "threshold", threshold)
         else:
-            losses = self.disruption["nats"]
+            losses = (self.published_disruption if self.protocol.is_published else self.disruption)["nats"]
             if condition not in (*losses["condition"].values.tolist(), "random"):
                 losses = self.measurement("ablation")["nats"]
         if condition != "random":

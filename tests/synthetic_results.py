@@ -43,7 +43,8 @@ def results(
                     [seed, len(corpus), HALVES.index(half), 0 if same else COLUMNS.index(column)]
                 )
                 moved = (plant or {}).get(column, {})
-                for name in cells:
+                published = ("published_disruption",) if corpus == "repeated" and "disruption" in cells else ()
+                for name in (*cells, *published):
                     store.save(Cell(column, corpus, arm, half, name), MADE[name](rng, ids, half, moved), {})
     sets = [name for name, cell in SETS.items() if cell in cells]
     store.write_run(run_record(pair, texts) | {"sets": sets})
@@ -194,6 +195,12 @@ def disruption(rng: np.random.Generator, ids: list[str], half: str, moved: dict[
     )
 
 
+def published_disruption(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
+    """The same under the conditions that the study had."""
+    every = disruption(rng, ids, half, moved)
+    return every.sel(condition=[name for name in CONDITIONS if name != "norm-matched"])
+
+
 def disruption_by_threshold(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
     """Losses with massive values and as many random ones zeroed; from `harmless_from` on, massive ones cost little."""
     massive = np.where(np.array(DISRUPTED) >= moved.get("harmless_from", np.inf), 0.05, moved.get("massive", 1.5))
@@ -281,6 +288,7 @@ SETS = {"core": "observations", "observe": "phenomena", "ablation": "atlas"}
 MADE = {
     "observations": observations,
     "disruption": disruption,
+    "published_disruption": published_disruption,
     "disruption_by_threshold": disruption_by_threshold,
     "phenomena": phenomena,
     "ablation": ablation,

@@ -1,6 +1,8 @@
 """From two checkpoint folders to FINDINGS.md, as a user would: tiny models, the project's own corpus."""
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import xarray as xr
 import dropeact
 from dropeact import pairs
 from dropeact.axes import InputError
+from dropeact.measured import MissingMeasurement, natural
 from dropeact.measurements import core, plan
 from dropeact.store import Store
 from dropeact.verdicts import judge
@@ -113,6 +116,62 @@ def test_a_folder_of_other_results_is_refused_and_kept(measured, checkpoint, tex
 def test_results_of_another_pair_are_refused(measured, checkpoint, other, texts):
     with pytest.raises(InputError, match="results of"):
         plan.measure_pair(plan.Request(pairs.of(str(checkpoint), str(other)), texts=texts), measured, progress=False)
+
+
+@pytest.fixture
+def retrained(measured, tmp_path):
+    """The measured pair as if its second model had been other weights then, with the set behaviour measured too."""
+    shutil.copytree(measured, tmp_path / "run")
+    store = Store(tmp_path / "run")
+    run = store.read_run()
+    old = run["checkpoints"] | {"drope": run["checkpoints"]["drope"] | {"sha256": "of the old weights"}}
+    store.write_run(run | {"checkpoints": old, "sets": ["core", "behaviour"]})
+    return store
+
+
+def test_a_set_measured_before_the_weights_changed_is_no_longer_listed(retrained, checkpoint, texts, capsys):
+    request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
+    plan.measure_pair(request, retrained.directory, progress=False)
+    assert retrained.read_run()["sets"] == ["core"]
+    said = capsys.readouterr().err
+    assert f"{checkpoint} changed since behaviour was measured in {retrained.directory}" in said
+    assert said.endswith("measure again with --only=behaviour\n")
+
+
+def test_a_changed_write_layer_of_the_pair_takes_earlier_sets_out_too(retrained, checkpoint, texts, capsys):
+    pair = dataclasses.replace(pairs.of(str(checkpoint), str(checkpoint)), write_layer=1)
+    run = retrained.read_run()
+    retrained.write_run(run | {"checkpoints": run["checkpoints"] | {"drope": run["checkpoints"]["rope"]}})
+    plan.measure_pair(plan.Request(pair, texts=texts), retrained.directory, progress=False)
+    assert retrained.read_run()["sets"] == ["core"]
+    assert "write_layer of the pair changed since behaviour" in capsys.readouterr().err
+
+
+def test_a_set_of_unchanged_weights_stays_when_another_is_measured(retrained, checkpoint, texts, capsys):
+    run = retrained.read_run()
+    retrained.write_run(run | {"checkpoints": run["checkpoints"] | {"drope": run["checkpoints"]["rope"]}})
+    request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
+    plan.measure_pair(request, retrained.directory, progress=False)
+    assert retrained.read_run()["sets"] == ["core", "behaviour"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_stopped_after_the_weights_changed_leaves_no_old_set_listed(retrained, checkpoint, texts, monkeypatch):
+    def stopped(_measuring):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan, "tasks", stopped)
+    request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
+    with pytest.raises(KeyboardInterrupt):
+        plan.measure_pair(request, retrained.directory, progress=False)
+    assert retrained.read_run()["sets"] == []
+
+
+def test_cells_of_other_weights_than_run_json_names_are_missing_to_claims(retrained, checkpoint):
+    measured = natural(retrained, pairs.of(str(checkpoint), str(checkpoint)))
+    assert measured.rope.observations.sizes["text"] == 16
+    with pytest.raises(MissingMeasurement, match="drope/observations: what is stored is of other weights"):
+        _ = measured.drope.observations
 
 
 def test_pytest_measures_two_folders_once_whatever_the_workers(checkpoint, other, texts, tmp_path):

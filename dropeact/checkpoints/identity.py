@@ -10,6 +10,7 @@ from dropeact.checkpoints.cache import sha256_of
 from dropeact.checkpoints.source import (
     ADAPTER,
     RECIPE,
+    TOKENIZERS,
     WEIGHTS,
     Source,
     check_architecture,
@@ -18,12 +19,23 @@ from dropeact.checkpoints.source import (
     source,
 )
 
+SETTINGS = (
+    "config.json",
+    "generation_config.json",
+    *TOKENIZERS,
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
 
 def resolve(identifier: str) -> dict:
     """Return a checkpoint's identity without building the model: id, revision, sha256, architecture, attention ...
 
     sha256 = the GGUF file's own hash, or the hash over (name, sha256) of the weight files in order of name; an
-    adapter's hash is hashed in.
+    adapter's hash is hashed in. A local folder has `settings` too: the same over its config and its tokenizer, which
+    can be edited beside the weights; on the hub the commit (`revision`) names them.
 
     Raises
     ------
@@ -81,7 +93,7 @@ def _adapter(found: Source) -> dict:
     adapter = {"sha256": sha256_of(folder / ADAPTER), "tokens": recipe["tokens"], "objective": recipe["objective"]}
     sha256 = combined({"parent": parent["sha256"], "adapter": adapter["sha256"]})
     config = {"model_type": "llama" if recipe["attention"] == "rope" else "llama_drope"}
-    known = {name: parent[name] for name in ("revision", "quantization")}
+    known = {name: parent[name] for name in ("revision", "quantization", "settings") if name in parent}
     return _identity(found, config | {"attention_type": recipe["attention"]}, sha256=sha256, adapter=adapter, **known)
 
 
@@ -95,8 +107,13 @@ def _gguf(found: Source) -> dict:
 def _folder(found: Source) -> dict:
     folder = Path(found.place)
     config = checked_config(folder)
-    files = {file.name: sha256_of(file) for file in sorted(folder.glob(WEIGHTS))}
-    return _identity(found, config, sha256=combined(files), adapter=_recipe(folder))
+    weights, settings = ({path.name: sha256_of(path) for path in files} for files in _files(folder))
+    return _identity(found, config, sha256=combined(weights), settings=combined(settings), adapter=_recipe(folder))
+
+
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files of the weights, and those beside them that change what the model computes or which tokens it reads."""
+    return sorted(folder.glob(WEIGHTS)), [folder / name for name in SETTINGS if (folder / name).is_file()]
 
 
 def _recipe(folder: Path) -> dict | None:

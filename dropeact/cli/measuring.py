@@ -91,15 +91,18 @@ def trajectory(
     extend: Annotated[
         bool, typer.Option("--extend", help="Keep the earlier stages of the trajectory stored there.")
     ] = False,
+    device: DeviceOption = None,
 ) -> None:
     """Measure a recalibration's snapshots: the headline quantities against tokens.
 
     Examples: dropeact trajectory mine --out=runs/mine; dropeact trajectory more --extend --out=runs/mine
     """
+    from dropeact.measurements.measuring import default_device
     from dropeact.measurements.trajectory import FILE
     from dropeact.measurements.trajectory import trajectory as measure_stages
     from dropeact.store import read_dataset, write_dataset
 
     earlier = read_dataset(out / FILE) if extend else None
-    write_dataset(out / FILE, measure_stages(runs, chosen(pair, None, None, None), earlier=earlier))
+    stages = measure_stages(runs, chosen(pair, None, None, None), device=device or default_device(), earlier=earlier)
+    write_dataset(out / FILE, stages)
     print(out / FILE)

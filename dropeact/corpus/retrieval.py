@@ -5,11 +5,9 @@ given share of them, and a question. `plain` asks after the text and nothing mor
 the text, names what the number is the number of, and begins the answer. Nothing is cut after the needle is in.
 """
 
-import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dropeact.axes import HALVES, InputError
@@ -177,8 +175,3 @@ def _of(form: PromptForm, key: _Key) -> str:
 
 def _tokens(tokenizer: Any, text: str) -> int:
     return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def prompts_hash(made: Iterable[Prompt]) -> str:
-    """Identify prompts: SHA-256, in hexadecimal, of all their fields in their order."""
-    return sha256(json.dumps([astuple(prompt) for prompt in made]).encode()).hexdigest()

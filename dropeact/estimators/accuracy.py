@@ -121,15 +121,6 @@ def require_norm_removed(checks: xr.Dataset, condition: str, name: str) -> None:
             )
 
 
-def without_unparsed(right: xr.DataArray, answers: xr.DataArray) -> tuple[float, int]:
-    """The study's accuracy and what it rests on: over parsed answers alone (`answers` >= 0), NaN where there is none.
-
-    Printed beside the accuracy over all items, which counts an unparsed answer as wrong; it decides nothing.
-    """
-    parsed = answers.values >= 0
-    return (float(right.values[parsed].mean()) if parsed.any() else float("nan")), int(parsed.sum())
-
-
 def lost_share(before: xr.DataArray, after: xr.DataArray, *, chance: float) -> xr.DataArray:
     """Share of the accuracy above chance that is lost, as one value per item whose mean it is.
 

@@ -59,7 +59,7 @@ def losses(measuring: Measuring, column: str, half: str, condition: str) -> Task
 def losses_by_threshold(measuring: Measuring, column: str, half: str) -> Task:
     """Loss with massive values zeroed as in the core set, for other lambdas, beside one random control each."""
     asked = {"length": core.LOSS_LENGTH, "seed": core.SEED, "thresholds": list(disruption_by_threshold.THRESHOLDS)}
-    asked |= selection(measuring, half)
+    asked |= {"other": core.selection_keys(measuring, "passages", half)}
     code = (disruption_by_threshold, *core.DISRUPTING)
     cell = measuring.cell(column, "passages", half, "disruption_by_threshold", code, **asked)
 

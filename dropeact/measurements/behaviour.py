@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import xarray as xr
 
@@ -9,14 +10,25 @@ from dropeact.axes import COLUMNS, HALVES, other_half
 from dropeact.corpus import retrieval as prompts
 from dropeact.corpus.facts import facts, facts_hash, haystack
 from dropeact.measured import write_layer
-from dropeact.measurements import completions, conditions, core, knowledge, manipulation, retrieval
+from dropeact.measurements import (
+    attention,
+    completions,
+    conditions,
+    core,
+    disruption,
+    knowledge,
+    manipulation,
+    perplexity,
+    retrieval,
+)
 from dropeact.measurements.measuring import Measuring, Task
-from dropeact.probes import first_token, interventions
+from dropeact.probes import ablations, edits, first_token
 from dropeact.probes.interventions import Intervention
 
 PASSES = 100  # text-passes of 256 tokens that one half of the prompts costs per 256 tokens of their length
 PACE = 0.4  # what prompts share is read once, and nothing is read along the way: 22 minutes measured beside other work
-ASKING = (completions, conditions, manipulation, first_token, interventions)
+EDITING = (conditions, disruption, perplexity, first_token, ablations, edits)  # what makes and enters interventions
+ASKING = (completions, manipulation, attention, *EDITING, *core.PROBES)
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
@@ -74,9 +86,11 @@ def found_numbers(measuring: Measuring, column: str, half: str, condition: str) 
     return Task(cell, PASSES * sum(lengths) // 256, measure, PACE)
 
 
-def selection(measuring: Measuring, half: str) -> dict[str, dict[str, str]]:
-    """What the masks and the write layer of a condition depend on."""
-    return {"other": core.selection_keys(measuring, "passages", half)}
+def selection(measuring: Measuring, half: str) -> dict[str, Any]:
+    """What the masks and the write layer of a condition depend on: a layer that the pair names, where it names one."""
+    literal = measuring.request.pair.write_layer
+    other = {"other": core.selection_keys(measuring, "passages", half)}
+    return other if literal is None else other | {"write_layer": literal}
 
 
 def chosen(measuring: Measuring, column: str, half: str, condition: str) -> dict[str, tuple[Intervention, ...]]:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, other_half
-from dropeact.measurements import disruption, noise_floor, observe, perplexity
+from dropeact.measurements import disruption, noise_floor, observe, perplexity, published_disruption
 from dropeact.measurements.measuring import Measuring, Task
-from dropeact.probes import attention, interventions, probing, residual
+from dropeact.probes import attention, channels, edits, interventions, probing, residual
 
 OBSERVATION_LENGTH = 512
 LOSS_LENGTH = 256
@@ -16,6 +16,7 @@ NOISE_TEXTS = 4  # one batch of observe.TEXTS_AT_ONCE, against its texts one by 
 PROBES = (attention, residual, probing, interventions)
 OBSERVING = (observe, *observe.PHENOMENA, perplexity, *PROBES)
 DISRUPTING = (disruption, perplexity, *PROBES)
+REPLICATING = (published_disruption, channels, edits, *DISRUPTING)
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
@@ -28,6 +29,8 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
     for column in COLUMNS:
         for corpus in corpora(measuring):
             yield from (losses(measuring, column, corpus, half) for half in HALVES)
+        if "repeated" in corpora(measuring):
+            yield from (published_losses(measuring, column, half) for half in HALVES)
 
 
 def corpora(measuring: Measuring) -> tuple[str, ...]:
@@ -72,6 +75,22 @@ def losses(measuring: Measuring, column: str, corpus: str, half: str) -> Task:
         return disruption.disrupt(model, tokens, chosen, ids=ids, halves=[half] * len(ids))
 
     return Task(cell, measuring.count(corpus, half) * len(disruption.CONDITIONS) // 2, measure)
+
+
+def published_losses(measuring: Measuring, column: str, half: str) -> Task:
+    """Loss of repeated sentences as the study has it: the model's own massive values, zeroed as projected."""
+    keys = {column: selection_keys(measuring, "repeated", half)[column]}
+    asked = {"length": LOSS_LENGTH, "seed": SEED, "other": keys}
+    cell = measuring.cell(column, "repeated", half, "published_disruption", REPLICATING, **asked)
+
+    def measure() -> xr.Dataset:
+        tokens, ids = measuring.tokens(column, "repeated", half, LOSS_LENGTH)
+        norms = measuring.norms(column, "repeated", other_half(half), site="projected")
+        chosen = published_disruption.masks(norms, ids, seed=SEED)
+        model = measuring.checkpoint(column).model
+        return published_disruption.disrupt(model, tokens, chosen, ids=ids, halves=[half] * len(ids))
+
+    return Task(cell, measuring.count("repeated", half) * len(published_disruption.CONDITIONS) // 2, measure)
 
 
 def selection_keys(measuring: Measuring, corpus: str, half: str) -> dict[str, str]:

@@ -18,11 +18,12 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, InputError
+from dropeact.measured import HARNESS, HARNESS_ARM
+from dropeact.measurements import plan
 from dropeact.measurements.measuring import Measuring, Request
 from dropeact.store import Cell, Store
 
 VERSION = 2
-CORPUS = "harness"
 ANSWER_ROOM = 256  # tokens beside the context that an answer may take
 
 
@@ -37,17 +38,20 @@ class Asked:
 
 
 def measure_tasks(request: Request, asked: Asked, out: Path) -> None:
-    """Ask every column every task that is not in `out` yet: /<column>/harness-<arm>/<task>, score (text, metric).
+    """Ask every column every task that is not in `out` yet: /<column>/harness-own/<task>, score (text, metric).
+
+    No arm is applied: a text begins as the harness begins it, hence the name in the place of one.
 
     Raises
     ------
     InputError
-        When the harness is not installed, knows no such task, or `out` cannot be used.
+        When the harness is not installed, knows no such task, or `out` cannot be used or is another pair's.
     """
     version = installed()
     store = Store(out)
     measuring = Measuring(request, store)
     with store.locked():
+        claim_folder(measuring)
         for column in COLUMNS:
             for task in asked.tasks:
                 cells = [_cell(measuring, column, task, half, asked, version) for half in HALVES]
@@ -59,6 +63,29 @@ def measure_tasks(request: Request, asked: Asked, out: Path) -> None:
                     for cell in cells:
                         scores = labelled(task, samples, cell.half)
                         store.save(cell, scores, measuring.provenance(column, seconds))
+
+
+def claim_folder(measuring: Measuring) -> None:
+    """Refuse a folder of another pair, precision or weights; write down whose a new one is, with no set measured.
+
+    Raises
+    ------
+    InputError
+        When the folder is another one's.
+    """
+    store, request = measuring.store, measuring.request
+    if not (store.directory / "run.json").is_file():
+        nothing = {"sets": [], "corpus": None, "texts": 0}
+        store.write_run(plan.run_record(measuring, []) | nothing)
+        return
+    run = store.read_run()
+    plan.refuse_other(store, plan.pair_of(run, request), ("the precision", run["dtype"], request.dtype))
+    for column in COLUMNS:
+        if run["checkpoints"][column] != (asked := measuring.identities[column]):
+            raise InputError(
+                f"expected {asked['id']} as it was when {store.directory} was measured; got other weights or settings; "
+                "choose another --out"
+            )
 
 
 def installed() -> str:
@@ -162,4 +189,4 @@ def _cell(measuring: Measuring, column: str, task: str, half: str, asked: Asked,
         "own": _definitions(asked.folder),
         "version": VERSION,
     }
-    return Cell(column, CORPUS, measuring.request.first_tokens, half, task, depends)
+    return Cell(column, HARNESS, HARNESS_ARM, half, task, depends)

@@ -55,12 +55,3 @@ def pooled(observed: xr.Dataset, half: str) -> xr.Dataset:
     """Replace the decay of every text by its mean over the texts of one half: a curve per head is all that is drawn."""
     mean = observed["distance_mass"].mean("text").expand_dims(selected_on=np.array([half]))
     return observed.drop_vars("distance_mass").assign(distance_mass=mean)
-
-
-def uniform_local_mass(tokens: int) -> float:
-    """Local mass of uniform causal attention over so many tokens: what a head without any preference scores.
-
-    mean_{t = 1..T-1} (min(t, 6) - 1) / (t + 1)
-    """
-    queries = np.arange(1, tokens)
-    return float(((np.minimum(queries, WINDOW + 1) - 1) / (queries + 1)).mean())

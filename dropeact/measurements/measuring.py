@@ -173,10 +173,10 @@ class Measuring:
             | depends,
         )
 
-    def norms(self, column: str, corpus: str, half: str) -> xr.Dataset:
-        """The pooled norms of one stored half, as attended."""
+    def norms(self, column: str, corpus: str, half: str, *, site: str = "attended") -> xr.Dataset:
+        """The pooled norms of one stored half, as attended or as projected."""
         data = self.store.load(column, corpus, self.request.first_tokens, "observations")
-        return data[["query_norm", "key_norm"]].sel(selected_on=half, site="attended", drop=True)
+        return data[["query_norm", "key_norm"]].sel(selected_on=half, site=site, drop=True)
 
     def count(self, corpus: str, half: str) -> int:
         """How many texts a half has."""

@@ -40,9 +40,9 @@ def gini(norms: xr.DataArray) -> xr.DataArray:
     return xr.apply_ufunc(_gini, norms.astype(np.float64), input_core_dims=[axes], vectorize=True)
 
 
-def massive(norms: xr.DataArray, *, threshold: float) -> xr.DataArray:
+def massive(norms: xr.DataArray, *, threshold: float | xr.DataArray = MASSIVE_THRESHOLD) -> xr.DataArray:
     """Channels whose norm is larger than `threshold` times the mean over heads and channels of their layer."""
-    return norms > threshold * norms.mean(within(norms))
+    return threshold * norms.mean(within(norms)) < norms  # in this order thresholds come first: sums are faster
 
 
 def within(norms: xr.DataArray) -> list[str]:

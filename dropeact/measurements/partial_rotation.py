@@ -9,7 +9,8 @@ from transformers import PretrainedConfig
 
 from dropeact.axes import MASSIVE_THRESHOLD, TENSORS
 from dropeact.measurements import rotary_frequency
-from dropeact.measurements.rotary_frequency import every_threshold, halves, massive, within
+from dropeact.measurements.overlap import massive, within
+from dropeact.measurements.rotary_frequency import every_threshold, halves
 from dropeact.probes.architectures import head_dim
 from dropeact.probes.probing import Seen
 

@@ -16,6 +16,7 @@ from dropeact.measurements import (
     massive_values,
     noise_floor,
     observe,
+    overlap,
     partial_rotation,
     perplexity,
     residual,
@@ -25,6 +26,8 @@ from dropeact.measurements.measuring import Measuring, Task
 
 ARM_TEXTS = 8  # of each half; the store stays small
 BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
+
+OBSERVING = (observe, *observe.EVERYTHING, overlap, perplexity, *core.PROBES)
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
@@ -43,7 +46,7 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
 
 def phenomena(measuring: Measuring, column: str, half: str) -> Task:
     """Massive activations, local attention, write shares, residual shares and Q/K norms of one half of the passages."""
-    code = (observe, *BEYOND, *_rotation(measuring, column), perplexity, *core.PROBES)
+    code = (*OBSERVING, *_rotation(measuring, column))
     cell = measuring.cell(column, "passages", half, "phenomena", code, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:
@@ -71,7 +74,7 @@ def observations_in(arm: str, measuring: Measuring, column: str, half: str) -> T
 
 def phenomena_in(arm: str, measuring: Measuring, column: str, half: str) -> Task:
     """The phenomena of the same few texts, in the same arm."""
-    code = (observe, *BEYOND, *_rotation(measuring, column), perplexity, *core.PROBES, arms)
+    code = (*OBSERVING, *_rotation(measuring, column), arms)
     cell = measuring.cell(column, "passages", half, "phenomena", code, arm=arm, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:
@@ -98,7 +101,7 @@ def _rotation(measuring: Measuring, column: str) -> tuple[ModuleType, ...]:
 
 def noise(measuring: Measuring) -> Task:
     """The same phenomena measured again: what their numbers owe to threads, batches and precision."""
-    code = (observe, *BEYOND, *_rotation(measuring, "rope"), noise_floor, *core.PROBES)
+    code = (*OBSERVING, *_rotation(measuring, "rope"), noise_floor)
     cell = measuring.cell("rope", "passages", "A", "noise-phenomena", code, length=core.OBSERVATION_LENGTH)
 
     def measure() -> xr.Dataset:

@@ -2,13 +2,14 @@
 
 import datetime
 import hashlib
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dropeact import corpus as corpora
-from dropeact.axes import InputError
+from dropeact.axes import COLUMNS, InputError
 from dropeact.measurements import ablation, behaviour, core, long_context, phenomena, sharing
 from dropeact.measurements.measuring import SETS, Measuring, Request, Task, device_name, token_counts, versions
 from dropeact.measurements.progress import Progress
@@ -45,6 +46,8 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     check_same_pair(request, store)
     measuring, share = Measuring(request, store), sharing.share()
     with store.locked(share.lock):
+        if share.rank == 0:
+            drop_stale_sets(measuring)
         planned = tasks(measuring)
         missing = [task for task in share.of(planned) if not store.holds(task.cell)]
         with Progress(sum(task.passes for task in missing), enabled=progress and share.rank == 0) as bar:
@@ -66,15 +69,54 @@ def check_same_pair(request: Request, store: Store) -> None:
     if not (store.directory / "run.json").is_file():
         return
     run = store.read_run()
-    texts = corpora.corpus_hash(request.corpora["passages"])
-    for what, stored, asked in (
-        ("results of", (run["pair"]["rope"], run["pair"]["drope"]), (request.pair.rope, request.pair.drope)),
+    refuse_other(
+        store,
+        pair_of(run, request),
         ("the arm", run["arm"], request.first_tokens),
-        ("the corpus", run["corpus"], texts),
+        ("the corpus", run["corpus"], corpora.corpus_hash(request.corpora["passages"])),
         ("the precision", run["dtype"], request.dtype),
-    ):
-        if stored != asked:
+    )
+
+
+def pair_of(run: dict[str, Any], request: Request) -> tuple[str, Any, Any]:
+    """The checkpoints that `run.json` names and those asked for, by their identifiers."""
+    return "results of", (run["pair"]["rope"], run["pair"]["drope"]), (request.pair.rope, request.pair.drope)
+
+
+def refuse_other(store: Store, *compared: tuple[str, Any, Any]) -> None:
+    """Refuse a folder that holds something else than is asked for: what it is, as stored (None: any), and as asked."""
+    for what, stored, asked in compared:
+        if stored is not None and stored != asked:
             raise InputError(f"expected {what} {asked}; got {stored} in {store.directory}; choose another --out")
+
+
+def drop_stale_sets(measuring: Measuring) -> None:
+    """Take the sets out of `run.json` that were measured of other weights than those named now, and say so.
+
+    Before anything is measured: a run that is stopped must not leave new cells under the old checkpoints. The cells
+    stay, for whoever goes back to those weights; they are of no checkpoint that `run.json` names, and not read.
+    """
+    store = measuring.store
+    if not (store.directory / "run.json").is_file():
+        return
+    run = store.read_run()
+    now = {"checkpoints": measuring.identities, "pair": measuring.request.pair.as_dict()}
+    if not (changed := _changed(run, now)):
+        return
+    if gone := [name for name in run["sets"] if name not in measuring.request.chosen_sets]:
+        print(
+            f"{changed[0]} changed since {', '.join(gone)} was measured in {store.directory}: no longer counted as "
+            f"measured; measure again with --only={','.join(gone)}",
+            file=sys.stderr,
+        )
+    store.write_run(run | now | {"sets": []})
+
+
+def _changed(run: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What the numbers of every set depend on and `run.json` says otherwise than this run."""
+    models = [column for column in COLUMNS if run["checkpoints"].get(column) != now["checkpoints"][column]]
+    settings = [name for name in ("separator", "write_layer") if run["pair"].get(name) != now["pair"][name]]
+    return [*(now["checkpoints"][column]["id"] for column in models), *(f"{name} of the pair" for name in settings)]
 
 
 def run_record(measuring: Measuring, planned: Sequence[Task], earlier: Sequence[str] = ()) -> dict[str, Any]:

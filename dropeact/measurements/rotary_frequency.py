@@ -5,6 +5,7 @@ import xarray as xr
 
 from dropeact.axes import MASSIVE_THRESHOLD, TENSORS, THRESHOLDS
 from dropeact.measurements.massive_values import attended_norms
+from dropeact.measurements.overlap import massive, within
 from dropeact.probes.probing import Readings, Seen
 
 READINGS = Readings(attended=(attended_norms,))
@@ -40,11 +41,6 @@ def halves(counts: xr.DataArray) -> dict[str, xr.DataArray]:
     return {name: counts.isel(pair=part).sum("pair") for name, part in parts.items()}
 
 
-def massive(norms: xr.DataArray, *, threshold: float | xr.DataArray = MASSIVE_THRESHOLD) -> xr.DataArray:
-    """Channels whose norm is larger than `threshold` times the mean over heads and channels of their layer."""
-    return threshold * norms.mean(within(norms)) < norms  # in this order thresholds come first: sums are faster
-
-
 def by_rotary_pair(norms: xr.DataArray, *, threshold: float | xr.DataArray = MASSIVE_THRESHOLD) -> xr.DataArray:
     """Number of massive channels in each rotary pair, summed over heads: `dim` becomes `pair`.
 
@@ -55,16 +51,3 @@ def by_rotary_pair(norms: xr.DataArray, *, threshold: float | xr.DataArray = MAS
     first, second = counts.isel(dim=slice(0, half)), counts.isel(dim=slice(half, 2 * half))
     paired = first.drop_vars("dim", errors="ignore") + second.drop_vars("dim", errors="ignore")
     return paired.rename(dim="pair").assign_coords(pair=range(half))
-
-
-def slow_share(norms: xr.DataArray, *, threshold: float = MASSIVE_THRESHOLD) -> xr.DataArray:
-    """Share of the massive channels that lie in the slower half of the rotary pairs; NaN where there is none."""
-    counts = by_rotary_pair(norms, threshold=threshold)
-    total = counts.sum("pair")
-    slow = counts.isel(pair=slice(counts.sizes["pair"] // 2, None)).sum("pair")
-    return (slow / total.where(total > 0)).astype(np.float64)
-
-
-def within(norms: xr.DataArray) -> list[str]:
-    """The dimensions of one layer."""
-    return [str(name) for name in norms.dims if name in ("head", "kv_head", "dim")]

@@ -5,6 +5,7 @@ Each cell is written by one process, atomically, under its own name: the store o
 process that dies costs its unfinished cells; the same command again measures them.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -67,13 +68,23 @@ def wait_for(tasks: Sequence[Task], store: Store) -> None:
     InputError
         When nothing new was stored for an hour: the process that should have measured them has died.
     """
-    missing, since, seen = list(tasks), time.monotonic(), -1
+    missing, since, seen = list(tasks), time.monotonic(), stamps(store)
     while missing := [task for task in missing if not store.holds(task.cell)]:  # what is stored stays
-        if len(store.files()) != seen:
-            since, seen = time.monotonic(), len(store.files())
+        if (now := stamps(store)) != seen:
+            since, seen = time.monotonic(), now
         if time.monotonic() - since > PATIENCE_SECONDS:
             raise InputError(
                 f"expected {missing[0].cell} from another process; got nothing new for {PATIENCE_SECONDS / 60:.0f} "
                 "minutes; start the same command again"
             )
         time.sleep(POLL_SECONDS)
+
+
+def stamps(store: Store) -> set[tuple[str, int, int]]:
+    """Which files are stored, and which writing of each: a stale cell that is measured anew is another file."""
+    found = set()
+    for path in store.root.rglob("*.nc"):
+        with contextlib.suppress(FileNotFoundError):  # another process is replacing it
+            state = path.stat()
+            found.add((str(path), state.st_mtime_ns, state.st_ino))
+    return found

@@ -7,6 +7,7 @@ measured and not kept.
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,12 @@ FILE = "trajectory.nc"
 SAME_PARENT = 1e-4  # relative; a forward pass repeats itself to about 1e-6
 
 
-def trajectory(runs: Sequence[Path], pair: Pair, *, earlier: xr.Dataset | None = None) -> xr.Dataset:
+def trajectory(
+    runs: Sequence[Path], pair: Pair, *, device: str = "cpu", earlier: xr.Dataset | None = None
+) -> xr.Dataset:
     """Measure every snapshot of a recalibration, in one run or in several, on 8 passages, two of each register.
+
+    The passages begin in the pair's primary arm, which the attribute `arm` names.
 
     Variables over `stage` (coordinate `tokens`: NaN for the RoPE parent, 0 just dropped): `massive_count` (text, layer,
     tensor), `sink_rate` (text, layer), `first_norm` and `entropy` (text, depth), `nats` (text, position_bin). Stages of
@@ -36,25 +41,43 @@ def trajectory(runs: Sequence[Path], pair: Pair, *, earlier: xr.Dataset | None =
     Raises
     ------
     InputError
-        If a run kept no snapshots, or the earlier trajectory shows the RoPE parent otherwise than it is measured now.
+        If a run kept no snapshots, or the earlier trajectory is in another arm, or shows the RoPE parent otherwise than
+        it is measured now.
     """
+    if earlier is not None and arm_of(earlier) != pair.primary_arm:
+        raise InputError(
+            f"expected a trajectory in the arm {pair.primary_arm}; got {arm_of(earlier)}; choose another --out"
+        )
     snapshots = sorted((path for run in runs for path in kept(run)), key=tokens_of)
     passages = chosen_passages()
     parts: list[xr.Dataset] = []
     with Progress(len(passages) * (len(snapshots) + 2)) as bar:
-        for name, tokens, checkpoint in stages(pair, snapshots):
+        for name, tokens, checkpoint in stages(pair, snapshots, device):
             bar.describe(name)
-            ids = tokenise(passages, checkpoint.tokenizer, arm="first", length=OBSERVATION_LENGTH)
             seen = observe(
                 checkpoint.model,
-                torch.from_numpy(ids),
+                tokens_in(pair, passages, checkpoint),
                 ids=[passage.id for passage in passages],
                 halves=["A"] * len(passages),
             )
             parts.append(headline(seen).expand_dims(stage=[name]).assign_coords(tokens=("stage", [tokens])))
             bar.advance(len(passages))
     measured = xr.concat(parts, "stage", coords="minimal", compat="override")
-    return measured if earlier is None else continued(earlier, measured)
+    joined = measured if earlier is None else continued(earlier, measured)
+    return joined.assign_attrs(arm=pair.primary_arm)
+
+
+def arm_of(trajectory: xr.Dataset) -> str:
+    """How the passages of a trajectory begin; those that do not say were measured as they are."""
+    return trajectory.attrs.get("arm", "first")
+
+
+def tokens_in(pair: Pair, passages: list[corpus.Passage], checkpoint: checkpoints.Checkpoint) -> torch.Tensor:
+    """The passages as token ids in the pair's primary arm, where the model is."""
+    tokenizer: Any = checkpoint.tokenizer
+    between = tokenizer.convert_tokens_to_ids(pair.separator) if pair.separator else tokenizer.eos_token_id
+    ids = tokenise(passages, tokenizer, arm=pair.primary_arm, length=OBSERVATION_LENGTH, separator_id=between)
+    return torch.from_numpy(ids).to(checkpoint.model.device)
 
 
 def kept(run: Path) -> list[Path]:
@@ -90,14 +113,14 @@ def chosen_passages() -> list[corpus.Passage]:
     ]
 
 
-def stages(pair: Pair, snapshots: list[Path]) -> Iterator[tuple[str, float, checkpoints.Checkpoint]]:
+def stages(pair: Pair, snapshots: list[Path], device: str) -> Iterator[tuple[str, float, checkpoints.Checkpoint]]:
     """Name, tokens and checkpoint of every stage, loaded one at a time."""
-    parent = checkpoints.load(pair.rope)
+    parent = checkpoints.load(pair.rope, device=device)
     yield "RoPE", float("nan"), parent
     yield "just dropped", 0.0, checkpoints.drop(parent)
     for snapshot in snapshots:
         tokens = tokens_of(snapshot)
-        yield f"{tokens:,} tokens", float(tokens), checkpoints.load(str(snapshot))
+        yield f"{tokens:,} tokens", float(tokens), checkpoints.load(str(snapshot), device=device)
 
 
 def headline(seen: xr.Dataset) -> xr.Dataset:

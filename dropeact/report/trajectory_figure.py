@@ -33,16 +33,22 @@ def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) ->
     file = directory / FILE
     if not file.is_file():
         return None
-    figure = Figure(folder / "trajectory.svg", TITLE, CAPTION, "upstream")
+    data = netcdf.read(file)
+    figure = Figure(folder / "trajectory.svg", TITLE, caption(data), "upstream")
     if figure.path.is_file() and not replace:
         return figure
-    data = netcdf.read(file)
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(10.2, 5.2))
         for axes, (label, quantity) in zip(canvas.subplots(2, 3).flat, QUANTITIES, strict=True):
             paint(axes, quantity(data), label)
         save(canvas, figure.path)
     return figure
+
+
+def caption(data: xr.Dataset) -> str:
+    """The caption, with the arm where texts do not begin as they are; older trajectories name none and do."""
+    arm = data.attrs.get("arm", "first")
+    return CAPTION if arm == "first" else f"{CAPTION} Texts begin in the {arm} arm."
 
 
 def paint(axes: Axes, values: xr.DataArray, label: str) -> None:

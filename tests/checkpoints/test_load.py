@@ -8,11 +8,14 @@ import xarray as xr
 from accelerate import dispatch_model
 from transformers import AutoModelForCausalLM
 
+from dropeact import bundled, pairs
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
 from dropeact.checkpoints.drope import unrotated
 from dropeact.checkpoints.load import drop, is_spread, load, resolve
+from dropeact.measurements.measuring import Measuring, Request
 from dropeact.measurements.observe import EVERYTHING, observe
+from dropeact.store import Store
 from tests import tiny_models
 from tests.checkpoints import tiny
 
@@ -53,6 +56,24 @@ def test_identity_follows_the_weights_not_the_place(tmp_path, folder):
     other = tiny.saved(tmp_path / "other", seed=1)
     hashes = [resolve(str(place))["sha256"] for place in (folder, same, other)]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_identity_follows_the_config_and_the_tokenizer_against_edited_files(tmp_path, folder):
+    same = resolve(str(tiny.saved(tmp_path / "same")))
+    before = resolve(str(folder))
+    edit(folder, rope_parameters={"rope_type": "linear", "factor": 8.0, "rope_theta": 10000.0})
+    stretched = resolve(str(folder))
+    words = folder / "tokenizer_config.json"
+    words.write_text(json.dumps(json.loads(words.read_text()) | {"bos_token": "the"}))
+    assert same["settings"] == before["settings"]
+    assert len({identity["settings"] for identity in (before, stretched, resolve(str(folder)))}) == 3
+    assert stretched["sha256"] == before["sha256"]
+
+
+def test_identities_of_the_default_pair_are_those_that_its_accepted_results_name(tmp_path):
+    run = Store(bundled.folder("results") / "smollm2-135m").read_run()
+    request = Request(pairs.load("smollm2-135m"))
+    assert Measuring(request, Store(tmp_path)).identities == run["checkpoints"]
 
 
 def test_missing_folder_is_one_line():

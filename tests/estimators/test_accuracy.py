@@ -14,7 +14,6 @@ from dropeact.estimators.accuracy import (
     require_removed,
     task_items,
     wilson,
-    without_unparsed,
 )
 from dropeact.estimators.outcomes import remarking
 
@@ -58,13 +57,6 @@ def test_a_wrong_denominator_is_caught(broken):
     scores = scores.isel(text=slice(0, 92)) if broken == "dropped" else scores.where(scores["text"] != "item-3")
     with pytest.raises(Untestable, match=r"cities: 9\d of 100 items"):
         task_items(scores, "cities", 100)
-
-
-def test_dropping_unparsed_answers_flatters_against_hand_count():
-    answers, correct = items([1, 1, 0, -1, -1, -1, -1, -1]), items([1, 1, 0, 0, 0, 0, 0, 0])
-    assert without_unparsed(correct, answers) == (pytest.approx(2 / 3), 3)
-    assert float(correct.mean()) == 0.25
-    assert np.isnan(without_unparsed(correct, items([-1] * 8))[0])
 
 
 def test_lost_share_against_hand_count():

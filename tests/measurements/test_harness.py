@@ -11,9 +11,11 @@ import pytest
 import dropeact
 from dropeact import pairs
 from dropeact.axes import COLUMNS, HALVES, InputError
-from dropeact.measurements import harness
+from dropeact.measured import natural
+from dropeact.measurements import harness, plan
 from dropeact.measurements.plan import Request
 from dropeact.store import Store, read_dataset
+from dropeact.verdicts import judge
 from tests.checkpoints import tiny
 from tests.measurements import fake_lm_eval as fake
 
@@ -66,7 +68,7 @@ def test_a_task_of_ones_own_is_scored_for_every_column_and_resumes(tmp_path, mon
     monkeypatch.setattr(harness, "evaluated", lambda *_: pytest.fail("measured again"))
     harness.measure_tasks(request, asked, tmp_path / "out")
     tree = dropeact.open(tmp_path / "out")
-    rope, drope = (tree[f"{column}/harness-first/own"].to_dataset()["score"] for column in ("rope", "drope"))
+    rope, drope = (tree[f"{column}/harness-own/own"].to_dataset()["score"] for column in ("rope", "drope"))
     assert rope.sizes["text"] == 4
     np.testing.assert_array_equal(rope.values, drope.values)
 
@@ -96,7 +98,7 @@ def test_an_item_is_one_text_of_one_half_however_many_filters_it_passes_against_
     request_, tmp_path, monkeypatch
 ):
     fake.Harness().install(monkeypatch)
-    scores = asked_of(request_, tmp_path, "two_filters").load("rope", "harness", "first", "two_filters")["score"]
+    scores = asked_of(request_, tmp_path, "two_filters").load("rope", "harness", "own", "two_filters")["score"]
     assert sorted(scores["text"].values.tolist()) == [f"two_filters-{n}" for n in range(fake.ITEMS)]
     assert {n[-1] for n in scores["text"].values[scores["half"].values == "A"]} == {"0", "2", "4"}
     assert scores["metric"].values.tolist() == ["exact_match,loose", "exact_match,strict"]
@@ -113,7 +115,7 @@ def test_lengths_reach_the_tasks_with_the_tokenizer_and_leave_room_for_an_answer
     call = told.calls[0]
     assert call["manager"].metadata["max_seq_lengths"] == [512, 1024]
     assert (call["limit"], call["model"].max_length) == (7, 1024 + harness.ANSWER_ROOM)
-    scores = store.load("drope", "harness", "first", "ruler")["score"]
+    scores = store.load("drope", "harness", "own", "ruler")["score"]
     assert scores.notnull().sum("text").to_series().to_dict() == {"1024": 2, "4096": 0, "512": 5}
 
 
@@ -123,7 +125,7 @@ def files_of(manager):
 
 def test_a_group_gives_the_items_of_all_its_tasks(request_, tmp_path, monkeypatch):
     fake.Harness().install(monkeypatch)
-    scores = asked_of(request_, tmp_path, "group").load("rope", "harness", "first", "group")["score"]
+    scores = asked_of(request_, tmp_path, "group").load("rope", "harness", "own", "group")["score"]
     assert {name.rsplit("-", 1)[0] for name in scores["text"].values.tolist()} == {"two_filters", "ruler"}
     assert scores.sizes["text"] == 2 * fake.ITEMS
 
@@ -136,6 +138,38 @@ def test_a_changed_definition_of_a_task_of_ones_own_is_asked_again(request_, tmp
         (own / "own.yaml").write_text(text)
         asked_of(request_, tmp_path / "out", "two_filters", folder=str(own))
     assert len(told.calls) == 2 * len(COLUMNS)
+
+
+def test_another_pair_in_the_same_folder_is_refused_and_the_first_one_kept(request_, tmp_path, monkeypatch):
+    fake.Harness().install(monkeypatch)
+    out = tmp_path / "out"
+    kept = [file.read_bytes() for file in asked_of(request_, out, "two_filters").files()]
+    other = Request(pairs.of(request_.pair.rope, str(tiny.saved(tmp_path / "other", layers=2, seed=1))))
+    with pytest.raises(InputError, match=r"expected results of .*choose another --out"):
+        asked_of(other, out, "two_filters")
+    assert [file.read_bytes() for file in Store(out).files()] == kept
+
+
+def test_weights_trained_on_in_place_are_refused_in_a_folder_of_the_old_ones(tmp_path, monkeypatch):
+    fake.Harness().install(monkeypatch)
+    checkpoint = tiny.saved(tmp_path / "model", layers=2)
+    request = Request(pairs.of(str(checkpoint), str(checkpoint)))
+    asked_of(request, tmp_path / "out", "two_filters")
+    tiny.saved(checkpoint, layers=2, seed=1)
+    with pytest.raises(InputError, match="got other weights or settings; choose another --out"):
+        asked_of(request, tmp_path / "out", "two_filters")
+
+
+def test_a_folder_that_the_harness_began_names_its_pair_and_no_set_and_claims_read_the_scores(
+    request_, tmp_path, monkeypatch
+):
+    fake.Harness().install(monkeypatch)
+    store = asked_of(request_, tmp_path, "two_filters")
+    assert store.read_run()["sets"] == []
+    assert {record.verdict for record in judge(tmp_path)} <= {"not measured", "not applicable"}
+    scores = natural(store, request_.pair).drope.measurement("two_filters", corpus="harness")
+    assert scores.sizes["text"] == fake.ITEMS
+    plan.check_same_pair(request_, store)  # measuring may go on there, on whatever texts
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@ import pytest
 import torch
 import xarray as xr
 
-from dropeact.measurements import attention, local_attention
+from dropeact.measurements import attention, local_attention, uniform
 from dropeact.measurements.head_classes import CLASSES, class_shares, head_classes
-from dropeact.measurements.local_attention import uniform_local_mass
 from dropeact.measurements.observe import observe
+from dropeact.probes.attention import Rows
+from dropeact.probes.probing import Seen
 from tests import tiny_models
 from tests.tiny_models import causal_uniform, eager_attention, weight
 
@@ -37,14 +38,19 @@ def test_local_mass_and_decay_agree_with_eager_attention_in_float64(kind: str, t
 
 
 @pytest.mark.parametrize("tokens", [7, 22, 256])
-def test_uniform_attention_has_the_reference_mass_against_hand_count(tokens: int) -> None:
-    assert by_loops(causal_uniform(tokens).numpy())[0] == pytest.approx(uniform_local_mass(tokens), rel=1e-5)
+def test_uniform_attention_is_measured_as_the_reference_says(tokens: int) -> None:
+    weights = causal_uniform(tokens)[None, None]
+    sums = weights.sum(-1)
+    seen = Seen()
+    seen.keep(0, local_attention.read_rows(Rows(0, weights.log(), weights, sums, sums)))
+    measured = local_attention.labelled(seen)
+    assert measured["local_mass"].item() == pytest.approx(uniform.local_mass(tokens), rel=1e-5)
 
 
 def test_short_texts_look_local_under_uniform_attention() -> None:
     # with 22 tokens, as in the study, no preference at all already scores above its threshold of 0.3
-    assert uniform_local_mass(22) > 0.3
-    assert uniform_local_mass(512) < 0.06
+    assert uniform.local_mass(22) > 0.3
+    assert uniform.local_mass(512) < 0.06
 
 
 def test_planted_heads_get_their_classes_against_construction() -> None:

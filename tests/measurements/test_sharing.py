@@ -1,6 +1,7 @@
 import contextlib
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import xarray as xr
@@ -45,6 +46,24 @@ def test_a_cell_that_never_comes_is_one_line_not_a_hang(tmp_path, monkeypatch):
     monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
     with pytest.raises(InputError, match="start the same command again"):
         sharing.wait_for([task("observations", 1)], Store(tmp_path))
+
+
+def test_stale_cells_that_another_process_measures_anew_are_progress_against_a_clock_of_ones_own(tmp_path, monkeypatch):
+    store, now = Store(tmp_path), [0.0]
+    stale = [task(f"cell-{i}", 1, code="old") for i in range(4)]
+    anew = [task(f"cell-{i}", 1, code="new") for i in range(4)]
+    for old in stale:
+        store.save(old.cell, old.measure(), {})
+
+    def another_process_works(_seconds):
+        now[0] += 0.6 * sharing.PATIENCE_SECONDS
+        done = next(task for task in anew if not store.holds(task.cell))
+        store.save(done.cell, done.measure(), {})
+
+    monkeypatch.setattr(sharing, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=another_process_works))
+    sharing.wait_for(anew, store)
+    assert len(store.files()) == len(stale)
+    assert now[0] > 2 * sharing.PATIENCE_SECONDS
 
 
 def test_two_processes_store_what_one_does_bit_for_bit_also_after_one_was_killed(inputs, one, tmp_path):

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dropeact import bundled
 from dropeact.axes import InputError
+from dropeact.checkpoints.load import load
+from dropeact.measurements import trajectory as trajectories
 from dropeact.measurements.trajectory import continued, kept
+from dropeact.pairs import Pair
+from dropeact.report.trajectory_figure import CAPTION, caption
+from dropeact.store import read_dataset, write_dataset
+from tests.checkpoints import tiny
 
 
 def stages(*tokens, parent=3.0):
@@ -33,3 +40,34 @@ def test_a_trajectory_of_another_parent_is_refused():
 def test_a_run_without_snapshots_is_refused(tmp_path):
     with pytest.raises(InputError, match="use --snapshots"):
         kept(tmp_path)
+
+
+def test_every_stage_begins_in_the_primary_arm_of_the_pair_against_the_tokens_that_are_observed(tmp_path, monkeypatch):
+    checkpoint, seen = load(str(tiny.saved(tmp_path / "model"))), []
+    pair = Pair("tiny", "rope", "drope", primary_arm="bos")
+    real = trajectories.observe
+
+    def observed(model, tokens, **options):
+        seen.append(tokens)
+        return real(model, tokens, **options)
+
+    monkeypatch.setattr(trajectories, "observe", observed)
+    monkeypatch.setattr(trajectories, "kept", lambda run: [])
+    monkeypatch.setattr(trajectories, "stages", lambda *_: iter([("RoPE", float("nan"), checkpoint)]))
+    measured = trajectories.trajectory([tmp_path], pair)
+    assert (seen[0][:, 0] == checkpoint.tokenizer.bos_token_id).all()
+    assert seen[0].shape == (8, 512)
+    write_dataset(tmp_path / "trajectory.nc", measured)
+    assert caption(read_dataset(tmp_path / "trajectory.nc")).endswith("Texts begin in the bos arm.")
+
+
+def test_a_trajectory_in_another_arm_is_not_gone_on_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(trajectories, "kept", lambda run: pytest.fail("measured"))
+    with pytest.raises(InputError, match="in the arm bos; got first; choose another --out"):
+        trajectories.trajectory([tmp_path], Pair("tiny", "rope", "drope", primary_arm="bos"), earlier=stages(100))
+
+
+def test_the_accepted_trajectory_names_no_arm_and_is_captioned_as_before():
+    accepted = read_dataset(bundled.folder("results") / "smollm2-135m" / trajectories.FILE)
+    assert trajectories.arm_of(accepted) == "first"
+    assert caption(accepted) == CAPTION

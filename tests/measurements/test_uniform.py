@@ -3,7 +3,7 @@ import pytest
 import torch
 import xarray as xr
 
-from dropeact.measurements import local_attention, uniform
+from dropeact.measurements import uniform
 from dropeact.measurements.attention import sink_scores
 from tests.tiny_models import causal_uniform
 
@@ -53,12 +53,6 @@ def test_excess_against_hand_count():
     # two tokens: uniform scores (1 + 1/2) / 2 = 0.75 with the first query, 0.5 without
     assert uniform.excess(0.8, 2, with_first_query=True) == pytest.approx(0.2)
     assert uniform.excess(0.8, 2, with_first_query=False) == pytest.approx(0.6)
-
-
-@pytest.mark.parametrize("tokens", [7, 22, 512])
-def test_local_mass_against_the_one_that_is_measured(tokens):
-    assert local_attention.WINDOW == uniform.WINDOW
-    assert uniform.local_mass(tokens) == pytest.approx(local_attention.uniform_local_mass(tokens))
 
 
 @pytest.mark.parametrize("distance", [0, 1, 5, 49])
