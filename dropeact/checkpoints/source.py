@@ -76,13 +76,18 @@ def recipe_of(folder: Path) -> dict:
     Raises
     ------
     InputError
-        When its recipe is missing or names no source.
+        When its recipe is missing or damaged, or names no source or no tokens.
     """
     file = folder / RECIPE
-    recipe = json.loads(file.read_text()) if file.is_file() else {}
-    if "id" not in recipe.get("source", {}):
-        raise InputError(f"expected {RECIPE} beside {ADAPTER} in {folder}, naming its source; got none; copy it there")
-    return recipe
+    try:
+        recipe = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        if "id" in recipe["source"] and recipe["tokens"] is not None:
+            return recipe
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(
+        f"expected {RECIPE} beside {ADAPTER} in {folder}, naming source and tokens; got none; copy it there"
+    )
 
 
 def _gguf_file(path: Path) -> Path:

@@ -4,7 +4,6 @@ The stages are the RoPE parent, the same weights just dropped (0 tokens), and ev
 measured and not kept.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import xarray as xr
 from dropeact import corpus
 from dropeact.axes import MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, InputError
 from dropeact.checkpoints import load as checkpoints
+from dropeact.checkpoints.source import recipe_of
 from dropeact.corpus.arms import tokenise
 from dropeact.measurements.core import OBSERVATION_LENGTH
 from dropeact.measurements.observe import observe
@@ -90,7 +90,7 @@ def kept(run: Path) -> list[Path]:
 
 def tokens_of(snapshot: Path) -> int:
     """Tokens that a snapshot was trained on, those of the runs it went on from included."""
-    return json.loads((snapshot / "recipe.json").read_text("utf-8"))["tokens"]
+    return recipe_of(snapshot)["tokens"]
 
 
 def continued(earlier: xr.Dataset, measured: xr.Dataset) -> xr.Dataset:

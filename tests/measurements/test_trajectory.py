@@ -6,7 +6,7 @@ from dropeact import bundled
 from dropeact.axes import InputError
 from dropeact.checkpoints.load import load
 from dropeact.measurements import trajectory as trajectories
-from dropeact.measurements.trajectory import continued, kept
+from dropeact.measurements.trajectory import continued, kept, tokens_of
 from dropeact.pairs import Pair
 from dropeact.report.trajectory_figure import CAPTION, caption
 from dropeact.store import read_dataset, write_dataset
@@ -71,3 +71,10 @@ def test_the_accepted_trajectory_names_no_arm_and_is_captioned_as_before():
     accepted = read_dataset(bundled.folder("results") / "smollm2-135m" / trajectories.FILE)
     assert trajectories.arm_of(accepted) == "first"
     assert caption(accepted) == CAPTION
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"source": {"id": "x"}}', '{"tokens": 5}'])
+def test_a_snapshot_with_a_damaged_recipe_is_one_line(tmp_path, text):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(InputError, match=r"expected recipe.json beside adapter.safetensors in .*; got none; copy it"):
+        tokens_of(tmp_path)
