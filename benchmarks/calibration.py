@@ -21,7 +21,7 @@ from benchmarks.shapes import ASSERTED, Draw, distributions, every_part, margin,
 from dropeact.estimators import Estimate, PValues
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.power import power, skewness
-from dropeact.store import write_text
+from dropeact.files import write_text
 from dropeact.verdicts import load_claims
 from dropeact.verdicts.rule import decide, holm
 

@@ -20,7 +20,7 @@ from benchmarks.performance_page import page
 from dropeact import corpus, pairs
 from dropeact.checkpoints import load as checkpoints
 from dropeact.corpus.arms import tokenise
-from dropeact.store import write_text
+from dropeact.files import write_text
 
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "benchmarks" / "results" / "performance.json"

@@ -8,25 +8,21 @@ cell again when that hash changed, and never overwrites a file it does not under
 
 import contextlib
 import hashlib
-import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import filelock
-import h5netcdf
 import numpy as np
 import xarray as xr
-from xarray.backends import H5NetCDFStore
 
-from dropeact import failures, netcdf
+from dropeact import netcdf
 from dropeact.axes import COLUMNS, InputError
-
-T = TypeVar("T")
+from dropeact.files import whole, write_dataset, write_text
 
 SCHEMA = 1
 RUN = {
@@ -81,7 +77,7 @@ class Store:
         path = self.root / cell.path
         if not path.exists():
             return False
-        attrs = _whole(netcdf.attributes, path)
+        attrs = whole(netcdf.attributes, path)
         _check_schema(attrs, path)
         return attrs.get("dropeact_key") == cell.key
 
@@ -235,60 +231,12 @@ def _missing(files: Sequence[Path]) -> str:
     return next((stem for stem in wanted if stem not in stems), "")
 
 
-def write_dataset(path: Path, dataset: xr.Dataset) -> None:
-    """Write a NetCDF file atomically, compressed without loss."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoding = {str(name): _encoding(variable) for name, variable in dataset.data_vars.items()}
-    # libver: HDF5's newer headers take a third less room in files as small as these
-    written = io.BytesIO()  # in memory first: HDF5 ends the process where a disk is full
-    with h5netcdf.File(written, "w", libver="latest") as file:
-        dataset.dump_to_store(H5NetCDFStore(file), encoding=encoding)
-    with _replacing(path) as temporary:
-        temporary.write_bytes(written.getbuffer())
-    for leftover in path.parent.glob(f"{path.name}.tmp.*"):  # of a process that was killed; one process writes a cell
-        leftover.unlink(missing_ok=True)
-
-
-def read_dataset(path: Path) -> xr.Dataset:
-    """Read a NetCDF file that stands beside the store, like a trajectory.
-
-    Raises
-    ------
-    InputError
-        When there is none, or it is damaged.
-    """
-    if not path.is_file():
-        raise InputError(f"expected a NetCDF file of dropeact; got none at {path}; measure it first")
-    return _whole(netcdf.read, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary:
-        temporary.write_text(text, "utf-8")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise failures.told(error, path) or error from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @lru_cache(maxsize=64)
 def _loaded(stamped: tuple[tuple[Path, int, int, int], ...]) -> xr.Dataset:
     """The files of one measurement, read once for as long as none of them is replaced."""
     halves: dict[str, list[xr.Dataset]] = {}
     for file, *_ in stamped:
-        dataset = _whole(netcdf.read, file)
+        dataset = whole(netcdf.read, file)
         _check_schema(dataset.attrs, file)
         halves.setdefault(_measurement(file), []).append(dataset)
     return beside([joined(parts) for parts in halves.values()])
@@ -297,16 +245,6 @@ def _loaded(stamped: tuple[tuple[Path, int, int, int], ...]) -> xr.Dataset:
 def _stamp(file: Path) -> tuple[int, int, int]:
     found = file.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _whole(reader: Callable[[Path], T], path: Path) -> T:
-    """What a reader finds in a file; a file that cannot be read is refused by name."""
-    try:
-        return reader(path)
-    except netcdf.DEFECTS as error:
-        raise InputError(
-            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
-        ) from None
 
 
 def _check_run(run: Mapping[str, Any], path: Path) -> None:
@@ -328,10 +266,3 @@ def _check_schema(attrs: Mapping[str, Any], path: Path) -> None:
         raise InputError(f"expected a NetCDF file of dropeact; got a foreign {path}; move it away")
     if int(schema) > SCHEMA:
         raise InputError(f"expected results of schema {SCHEMA} or older; got {schema} in {path}; update dropeact")
-
-
-def _encoding(variable: xr.DataArray) -> dict[str, object]:
-    """Lossless compression; strings and scalars as they are."""
-    if variable.ndim == 0 or not np.issubdtype(variable.dtype, np.number):
-        return {}
-    return {"compression": "gzip", "compression_opts": 6, "shuffle": True}

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from dropeact import bundled, netcdf
-from dropeact.store import write_dataset
+from dropeact.files import write_dataset
 
 STORED = {file.stem: file for file in sorted((bundled.folder("results") / "smollm2-135m").rglob("*-[AB].nc"))}
 

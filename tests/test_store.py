@@ -1,6 +1,7 @@
 import errno
 import json
 import multiprocessing
+import os
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_fragment(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=rf"expected to write {path}; got no space left on device; free some space"):
         store.save(cell(), data(value=2.0), {})
     assert float(store.load("rope", "passages", "first", "observations")["score"].mean()) == 1.0

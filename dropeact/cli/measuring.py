@@ -97,10 +97,10 @@ def trajectory(
 
     Examples: dropeact trajectory mine --out=runs/mine; dropeact trajectory more --extend --out=runs/mine
     """
+    from dropeact.files import read_dataset, write_dataset
     from dropeact.measurements.measuring import default_device
     from dropeact.measurements.trajectory import FILE
     from dropeact.measurements.trajectory import trajectory as measure_stages
-    from dropeact.store import read_dataset, write_dataset
 
     earlier = read_dataset(out / FILE) if extend else None
     stages = measure_stages(runs, chosen(pair, None, None, None), device=device or default_device(), earlier=earlier)

@@ -56,7 +56,7 @@ def emit(text: str, output: Path | None) -> None:
     if output is None:
         print(text, end="")
         return
-    from dropeact.store import write_text
+    from dropeact.files import write_text
 
     write_text(output, text)
     print(output)

@@ -9,6 +9,7 @@ from typing import Any
 
 from dropeact import bundled, pairs, published
 from dropeact.audit import Finding, audit
+from dropeact.files import write_text
 from dropeact.measured import natural
 from dropeact.report import (
     ablation_figures,
@@ -24,7 +25,7 @@ from dropeact.report.overview_figure import overview_figure
 from dropeact.report.render import findings
 from dropeact.report.tables import complete
 from dropeact.report.trajectory_figure import trajectory_figure
-from dropeact.store import Store, write_text
+from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge
 from dropeact.verdicts.records import as_csv, as_json
 

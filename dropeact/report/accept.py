@@ -5,9 +5,10 @@ from pathlib import Path
 
 from dropeact import bundled
 from dropeact.axes import InputError
+from dropeact.files import write_text
 from dropeact.pairs import DEFAULT
 from dropeact.report import write
-from dropeact.store import Store, write_text
+from dropeact.store import Store
 from dropeact.verdicts import expected, judge
 
 TRAJECTORY = "trajectory.nc"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from dropeact import bundled, measured, pairs
+from dropeact.files import write_text
 from dropeact.report import effects, observed, words
 from dropeact.report.again import command
 from dropeact.report.first_page import first_page
@@ -18,7 +19,7 @@ from dropeact.report.html_trajectory import trajectory
 from dropeact.report.observed import Table
 from dropeact.report.render import environment
 from dropeact.report.tables import complete, perplexities
-from dropeact.store import Store, write_text
+from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims
 
 

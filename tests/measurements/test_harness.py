@@ -11,10 +11,11 @@ import pytest
 import dropeact
 from dropeact import pairs
 from dropeact.axes import COLUMNS, HALVES, InputError
+from dropeact.files import read_dataset
 from dropeact.measured import natural
 from dropeact.measurements import harness, plan
 from dropeact.measurements.plan import Request
-from dropeact.store import Store, read_dataset
+from dropeact.store import Store
 from dropeact.verdicts import judge
 from tests.checkpoints import tiny
 from tests.measurements import fake_lm_eval as fake

@@ -5,11 +5,11 @@ import xarray as xr
 from dropeact import bundled
 from dropeact.axes import InputError
 from dropeact.checkpoints.load import load
+from dropeact.files import read_dataset, write_dataset
 from dropeact.measurements import trajectory as trajectories
 from dropeact.measurements.trajectory import continued, kept, tokens_of
 from dropeact.pairs import Pair
 from dropeact.report.trajectory_figure import CAPTION, caption
-from dropeact.store import read_dataset, write_dataset
 from tests.checkpoints import tiny
 
 

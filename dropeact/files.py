@@ -1,0 +1,83 @@
+"""Files written at once and read whole: a reader finds the old one, the new one or none, never a part of one."""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import h5netcdf
+import numpy as np
+import xarray as xr
+from xarray.backends import H5NetCDFStore
+
+from dropeact import failures, netcdf
+from dropeact.axes import InputError
+
+T = TypeVar("T")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def write_dataset(path: Path, dataset: xr.Dataset) -> None:
+    """Write a NetCDF file atomically, compressed without loss."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoding = {str(name): _encoding(variable) for name, variable in dataset.data_vars.items()}
+    # libver: HDF5's newer headers take a third less room in files as small as these
+    written = io.BytesIO()  # in memory first: HDF5 ends the process where a disk is full
+    with h5netcdf.File(written, "w", libver="latest") as file:
+        dataset.dump_to_store(H5NetCDFStore(file), encoding=encoding)
+    with _replacing(path) as temporary:
+        temporary.write_bytes(written.getbuffer())
+    for leftover in path.parent.glob(f"{path.name}.tmp.*"):  # of a process that was killed; one process writes a cell
+        leftover.unlink(missing_ok=True)
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """Read a NetCDF file that stands beside the store, like a trajectory.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"expected a NetCDF file of dropeact; got none at {path}; measure it first")
+    return whole(netcdf.read, path)
+
+
+def whole(reader: Callable[[Path], T], path: Path) -> T:
+    """What a reader finds in a file; a file that cannot be read is refused by name."""
+    try:
+        return reader(path)
+    except netcdf.DEFECTS as error:
+        raise InputError(
+            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
+        ) from None
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise failures.told(error, path) or error from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _encoding(variable: xr.DataArray) -> dict[str, object]:
+    """Lossless compression; strings and scalars as they are."""
+    if variable.ndim == 0 or not np.issubdtype(variable.dtype, np.number):
+        return {}
+    return {"compression": "gzip", "compression_opts": 6, "shuffle": True}
