@@ -55,7 +55,12 @@ def knowledge_rope_contextual_loss(measured: Measured) -> Estimate:
     return contextual_beyond_parametric(measured.rope, "massive")
 
 
-@claim("jin-contextual-over-parametric", region=higher_rate(), set="behaviour")
+@claim(
+    "jin-contextual-over-parametric",
+    region=higher_rate(),
+    set="behaviour",
+    note="The random control is one draw of channels: what another draw would show is in no interval.",
+)
 def jin_contextual_over_parametric(measured: Measured) -> Estimate:
     """Zeroing massive values costs contextual tasks more than parametric ones, beyond a random control (RoPE model).
 
