@@ -59,7 +59,7 @@ def knowledge_rope_contextual_loss(measured: Measured) -> Estimate:
     "jin-contextual-over-parametric",
     region=higher_rate(),
     set="behaviour",
-    note="The random control is one draw of channels: what another draw would show is in no interval.",
+    note="The random control is four draws of channels in either half, each for a quarter of the items.",
 )
 def jin_contextual_over_parametric(measured: Measured) -> Estimate:
     """Zeroing massive values costs contextual tasks more than parametric ones, beyond a random control (RoPE model).
@@ -67,7 +67,7 @@ def jin_contextual_over_parametric(measured: Measured) -> Estimate:
     mean over contextual tasks of R minus mean over parametric ones, massive values zeroed, minus the same with as many
     random dimensions zeroed; R as in knowledge-rope-contextual-loss; Jin et al. replace by the mean
     """
-    massive, random = (contextual_beyond_parametric(measured.rope, name) for name in ("massive", "random-0"))
+    massive, random = (contextual_beyond_parametric(measured.rope, name) for name in ("massive", "random"))
     values = xr.DataArray(massive.numerator - random.numerator, dims="text")
     return mean(values, scale="difference", unit=LOST)
 

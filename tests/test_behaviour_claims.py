@@ -15,13 +15,13 @@ from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims
 from tests.synthetic_results import PAIR, results, run_record
 
-CONDITIONS = ("baseline", "massive", "first-mlp", "combined", "random-0")
+CONDITIONS = ("baseline", "massive", "first-mlp", "combined", "random")
 PLANTED = {
     "rope": {
-        "cities": {"baseline": 0.95, "massive": 0.90, "first-mlp": 0.5, "random-0": 0.94},
-        "sports": {"baseline": 0.85, "massive": 0.80, "first-mlp": 0.5, "random-0": 0.85},
-        "reviews": {"baseline": 0.90, "massive": 0.55, "first-mlp": 0.48, "random-0": 0.90},
-        "passkey": {"baseline": 0.98, "massive": 0.02, "first-mlp": 0.0, "random-0": 0.98},
+        "cities": {"baseline": 0.95, "massive": 0.90, "first-mlp": 0.5, "random": 0.94},
+        "sports": {"baseline": 0.85, "massive": 0.80, "first-mlp": 0.5, "random": 0.85},
+        "reviews": {"baseline": 0.90, "massive": 0.55, "first-mlp": 0.48, "random": 0.90},
+        "passkey": {"baseline": 0.98, "massive": 0.02, "first-mlp": 0.0, "random": 0.98},
     },
     "drope": {
         "cities": {"baseline": 0.90, "massive": 0.90, "first-mlp": 0.90},

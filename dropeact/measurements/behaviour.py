@@ -1,9 +1,10 @@
 """The behaviour set: facts and hidden numbers, asked of every model; each condition is a cell of its own."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, other_half
@@ -49,15 +50,20 @@ def known_facts(measuring: Measuring, column: str, half: str, condition: str) ->
 
     def measure() -> xr.Dataset:
         checkpoint = measuring.checkpoint(column)
-        return knowledge.knowledge(
-            checkpoint.model,
-            checkpoint.tokenizer,
-            items,
-            chosen(measuring, column, half, condition),
-            write_layer=selected_layer(measuring, half),
-            selected_on=other_half(half),
-            first_ids=measuring.first_ids(column),
-        )
+        draws = chosen(measuring, column, half, condition)
+        parts = [
+            knowledge.knowledge(
+                checkpoint.model,
+                checkpoint.tokenizer,
+                items[turn :: len(draws)],
+                interventions,
+                write_layer=selected_layer(measuring, half),
+                selected_on=other_half(half),
+                first_ids=measuring.first_ids(column),
+            )
+            for turn, interventions in enumerate(draws)
+        ]
+        return interleaved(parts)
 
     return Task(cell, len(items) // 4, measure, PACE)
 
@@ -73,15 +79,21 @@ def found_numbers(measuring: Measuring, column: str, half: str, condition: str) 
 
     def measure() -> xr.Dataset:
         checkpoint = measuring.checkpoint(column)
-        return retrieval.retrieval(
-            checkpoint.model,
-            checkpoint.tokenizer,
-            chosen(measuring, column, half, condition),
-            half=half,
-            lengths=lengths,
-            verified=() if column == "dropped" else ("baseline",),
-            first_ids=measuring.first_ids(column),
-        )
+        draws = chosen(measuring, column, half, condition)
+        parts = [
+            retrieval.retrieval(
+                checkpoint.model,
+                checkpoint.tokenizer,
+                interventions,
+                half=half,
+                lengths=lengths,
+                verified=() if column == "dropped" else ("baseline",),
+                first_ids=measuring.first_ids(column),
+                which=slice(turn, None, len(draws)),
+            )
+            for turn, interventions in enumerate(draws)
+        ]
+        return interleaved(parts)
 
     return Task(cell, PASSES * sum(lengths) // 256, measure, PACE)
 
@@ -93,11 +105,25 @@ def selection(measuring: Measuring, half: str) -> dict[str, Any]:
     return other if literal is None else other | {"write_layer": literal}
 
 
-def chosen(measuring: Measuring, column: str, half: str, condition: str) -> dict[str, tuple[Intervention, ...]]:
-    """The interventions of one condition, selected on the other half."""
+def chosen(measuring: Measuring, column: str, half: str, condition: str) -> list[dict[str, tuple[Intervention, ...]]]:
+    """The interventions of one condition, selected on the other half: one set of them for all items, or several draws.
+
+    A random control that is one draw shows that draw; each of several is for its share of the items.
+    """
     masks = core.masks(measuring, column, "passages", half)
+    if condition == conditions.RANDOM:
+        return [{condition: (conditions.zeroed(masks, draw),)} for draw in disruption.RANDOM]
     layer = selected_layer(measuring, half)
-    return conditions.conditions(masks, write_layer=layer, names=(condition,))
+    return [conditions.conditions(masks, write_layer=layer, names=(condition,))]
+
+
+def interleaved(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Items that were asked in turns, in their order again; what is not of an item is that of the first part."""
+    places = [turn + len(parts) * np.arange(part.sizes["text"]) for turn, part in enumerate(parts)]
+    joined = xr.concat(
+        parts, "text", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
+    )
+    return joined.isel(text=np.argsort(np.concatenate(places)))
 
 
 def haystack_hash() -> str:

@@ -11,8 +11,9 @@ from dropeact.probes.first_token import DropFirstMlp
 from dropeact.probes.interventions import Intervention, ZeroDims
 
 CONDITIONS = ("baseline", "massive", "first-mlp", "combined")
-OF_COLUMN = {"rope": (*CONDITIONS, "random-0"), "dropped": ("baseline",), "drope": CONDITIONS}
-RETRIEVED = ("baseline", "massive", "random-0", "first-mlp")  # conditions under which numbers are looked for
+RANDOM = "random"  # several draws of as many channels as are massive, each for its share of the items
+OF_COLUMN = {"rope": (*CONDITIONS, RANDOM), "dropped": ("baseline",), "drope": CONDITIONS}
+RETRIEVED = ("baseline", "massive", RANDOM, "first-mlp")  # conditions under which numbers are looked for
 
 
 def lengths(column: str, condition: str) -> Sequence[int]:

@@ -100,7 +100,7 @@ def selection_keys(measuring: Measuring, corpus: str, half: str) -> dict[str, st
 
 def masks(measuring: Measuring, column: str, corpus: str, half: str) -> xr.Dataset:
     """The channels each condition zeroes in one model, at the dose both models share, from the other half."""
-    return disruption.masks(*dosed(measuring, column, corpus, half), seed=SEED)
+    return disruption.masks(*dosed(measuring, column, corpus, half), seed=(SEED, HALVES.index(half)))
 
 
 def dosed(measuring: Measuring, column: str, corpus: str, half: str) -> tuple[xr.Dataset, xr.DataArray]:

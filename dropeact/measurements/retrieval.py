@@ -62,8 +62,9 @@ def retrieval(
     forms: Sequence[PromptForm] = FORMS,
     depths: Sequence[float] = DEPTHS,
     keys: int = KEYS,
+    which: slice = slice(None),
 ) -> xr.Dataset:
-    r"""Ask every prompt of one half, in every form and length, under every condition; NaN where not measured.
+    r"""Ask prompts of one half, or `which` of them, in every form and length and condition; NaN where not measured.
 
     `only[condition]` are the lengths of a condition that does not take all; `verified` names the conditions under which
     candidates are verified, in the plain form; they are ranked under all. Dims: text (the item: key and depth), form,
@@ -77,7 +78,7 @@ def retrieval(
     parts: dict[Combination, xr.Dataset] = {}
     for length in dict.fromkeys(length for name in conditions for length in (only or {}).get(name, lengths)):
         for form in forms:
-            made = prompts(tokenizer, half=half, form=form, length=length, depths=depths, keys=keys)
+            made = prompts(tokenizer, half=half, form=form, length=length, depths=depths, keys=keys)[which]
             for condition, interventions in conditions.items():
                 if length in (only or {}).get(condition, lengths):
                     asked = condition in verified and form == "plain"

@@ -18,7 +18,7 @@ from dropeact.report.words import NAMES
 CONDITIONS = {
     "baseline": "undisturbed",
     "massive": "massive",
-    "random-0": "random",
+    "random": "random",
     "first-mlp": "first MLP",
     "combined": "both",
 }

@@ -8,7 +8,7 @@ import xarray as xr
 from dropeact.axes import InputError
 from dropeact.corpus.facts import PARAMETRIC, cities, reviews, sports
 from dropeact.measurements import knowledge as measurement
-from dropeact.measurements.conditions import CONDITIONS, OF_COLUMN, conditions
+from dropeact.measurements.conditions import CONDITIONS, conditions
 from dropeact.measurements.knowledge import UNPARSED, knowledge, parsed
 from dropeact.measurements.manipulation import manipulation
 from dropeact.probes.architectures import blocks_of
@@ -154,7 +154,7 @@ def hand_made_masks():
 
 
 def test_conditions_hold_the_interventions_they_are_named_for():
-    made = conditions(hand_made_masks(), write_layer=1, names=OF_COLUMN["rope"])
+    made = conditions(hand_made_masks(), write_layer=1, names=(*CONDITIONS, "random-0"))
     assert {name: [type(each).__name__ for each in value] for name, value in made.items()} == {
         "baseline": [],
         "massive": ["ZeroDims"],

@@ -20,7 +20,7 @@ PER_PROMPT = ("retrieval", "long_retrieval")
 CONDITIONS = {
     "baseline": "undisturbed",
     "massive": "massive values zeroed",
-    "random-0": "as many random ones zeroed",
+    "random": "as many random ones zeroed",
     "first-mlp": "first token's MLP left out",
     "combined": "both",
 }
