@@ -118,7 +118,7 @@ class Model:
 
         No comparison with NaN is true: what is counted in such a stream is 0 and says nothing.
         """
-        known = [np.isfinite(self.observations[name]) for name in ("first_norm", "entropy")]
+        known = [abs(self.observations[name]) < np.inf for name in ("first_norm", "entropy")]
         after = (known[0] & known[1]).isel(depth=slice(1, None))
         return after.rename(depth="layer").assign_coords(layer=self.observations["layer"])
 

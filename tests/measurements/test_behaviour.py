@@ -12,6 +12,7 @@ from dropeact.measurements.knowledge import knowledge
 from dropeact.measurements.measuring import Measuring, Request
 from dropeact.measurements.retrieval import retrieval
 from dropeact.pairs import of
+from dropeact.probes.interventions import ZeroDims
 from dropeact.store import Store
 from tests.checkpoints import tiny
 
@@ -37,7 +38,8 @@ def measuring(tmp_path_factory):
 
 def test_random_draws_are_several_in_each_half_and_others_one_for_all(measuring):
     drawn = [behaviour.chosen(measuring, "rope", half, "random") for half in "AB"]
-    masks = [draw["random"][0].query for draws in drawn for draw in draws]
+    zeroed = [draw["random"][0] for draws in drawn for draw in draws]
+    masks = [each.query for each in zeroed if isinstance(each, ZeroDims)]
     assert len(masks) == 2 * len(RANDOM)
     assert len({mask.numpy().tobytes() for mask in masks}) == len(masks)
     assert {int(mask.sum()) for mask in masks} == {1}
@@ -64,9 +66,10 @@ def test_facts_asked_in_turns_are_those_of_each_draw_alone(measuring, condition,
 def test_numbers_asked_in_turns_are_those_of_each_draw_alone(measuring):
     checkpoint, draws = measuring.checkpoint("rope"), behaviour.chosen(measuring, "rope", HALF, "random")
     options = {"half": HALF, "lengths": (256,), "forms": ("plain",), "depths": (0.5,), "keys": 8, "verified": ()}
-    asked = [checkpoint.model, checkpoint.tokenizer]
-    whole = [retrieval(*asked, draw, **options) for draw in draws]
-    parts = [retrieval(*asked, draw, **options, which=slice(i, None, len(draws))) for i, draw in enumerate(draws)]
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    whole = [retrieval(model, tokenizer, draw, **options) for draw in draws]
+    turns = [slice(turn, None, len(draws)) for turn in range(len(draws))]
+    parts = [retrieval(model, tokenizer, draw, **options, which=turn) for draw, turn in zip(draws, turns, strict=True)]
     found = behaviour.interleaved(parts)
     assert found["text"].values.tolist() == whole[0]["text"].values.tolist()
     for item in range(found.sizes["text"]):
