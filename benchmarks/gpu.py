@@ -110,6 +110,7 @@ class RandomTokens:
     """A tokenizer that gives each text random ids of its own, as many as the cells with the longest texts need."""
 
     bos_token_id, eos_token_id = 1, 2
+    unk_token = unk_token_id = None
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary

@@ -26,7 +26,7 @@ from dropeact.files import whole, write_dataset, write_text
 
 SCHEMA = 1
 RUN = {
-    "pair": dict, "checkpoints": dict, "arm": str, "corpus": str, "texts": int, "dtype": str, "device": str,
+    "pair": dict, "checkpoints": dict, "arm": str, "corpus": str | None, "texts": int, "dtype": str, "device": str,
     "seed": int, "versions": dict, "date": str,
 }  # fmt: skip
 INSIDE = {"pair": ("name", "rope", "drope"), "checkpoints": COLUMNS}
@@ -250,9 +250,10 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 def _check_run(run: Mapping[str, Any], path: Path) -> None:
     """Refuse a run.json that lacks what every reader of results needs."""
     for key, kind in RUN.items():
-        if not isinstance(run.get(key), kind):
+        if key not in run or not isinstance(run[key], kind):
+            wanted = getattr(kind, "__name__", kind)
             raise InputError(
-                f"expected {key!r} in {path} as {kind.__name__}; got {run.get(key)!r}; restore it or measure again"
+                f"expected {key!r} in {path} as {wanted}; got {run.get(key)!r}; restore it or measure again"
             )
     for key, names in INSIDE.items():
         if missing := [name for name in names if name not in run[key]]:

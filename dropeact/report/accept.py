@@ -26,6 +26,8 @@ def accept(directory: Path) -> list[str]:
     pair = run["pair"]["name"]
     before = expected.load(pair)
     target = home / pair
+    sizes = {family: 0 for family in before.families}
+    records = judge(directory, families=sizes)  # before anything is replaced: a damaged run ends here
     if directory.resolve() != target.resolve():
         staged = target.with_name(f"{pair}.tmp")
         shutil.rmtree(staged, ignore_errors=True)
@@ -35,8 +37,6 @@ def accept(directory: Path) -> list[str]:
             shutil.copy2(shown, staged / TRAJECTORY)
         shutil.rmtree(target, ignore_errors=True)
         staged.rename(target)
-    sizes = {family: 0 for family in before.families}
-    records = judge(target, families=sizes)
     write_text(expected.path(pair), expected.as_toml(records))
     write(target, replace=True)
     update_readme(target, home.parent / "README.md")

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from dropeact.report.accept import TRAJECTORY, trajectory_of
+from dropeact import bundled
+from dropeact.axes import InputError
+from dropeact.report import accept as module
+from dropeact.report.accept import TRAJECTORY, accept, trajectory_of
 from tests.synthetic_results import results
 
 
@@ -44,3 +47,16 @@ def test_the_accepted_trajectory_of_other_weights_goes(folders):
     (run / "run.json").write_text(json.dumps(described))
     assert trajectory_of(run, accepted) is None
     (run / "run.json").write_text(before)
+
+
+def test_a_damaged_run_is_refused_before_what_was_accepted_is_touched(tmp_path, monkeypatch):
+    home = tmp_path / "results"
+    kept = results(home / "synthetic")
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    folder = bundled.folder
+    monkeypatch.setattr(module.bundled, "folder", lambda name: home if name == "results" else folder(name))
+    run = results(tmp_path / "run", seed=1)
+    (run / "store" / "drope" / "passages-first" / "observations-A.nc").write_bytes(b"no NetCDF")
+    with pytest.raises(InputError, match="damaged"):
+        accept(run)
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
