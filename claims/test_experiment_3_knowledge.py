@@ -59,7 +59,8 @@ def knowledge_rope_contextual_loss(measured: Measured) -> Estimate:
     "jin-contextual-over-parametric",
     region=higher_rate(),
     set="behaviour",
-    note="The random control is four draws of channels in either half, each for a quarter of the items.",
+    note="The random control is four draws of channels in either half, each for a quarter of the "
+    "items; items under one draw count as independent, so the interval has not all of its chance.",
 )
 def jin_contextual_over_parametric(measured: Measured) -> Estimate:
     """Zeroing massive values costs contextual tasks more than parametric ones, beyond a random control (RoPE model).

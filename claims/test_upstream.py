@@ -75,7 +75,7 @@ def queipo_sink_and_valley_together(measured: Measured) -> Estimate:
     "sun-few-and-constant", region=within(1, 10, "a handful: 1 to 10", scale="rate"), kind="direction", set="observe"
 )
 def sun_few_and_constant(measured: Measured) -> Conjunction:
-    """A handful of hidden-state channels exceed 1000 times the median, always the same and on the first token (RoPE).
+    """A handful of hidden-state channels exceed 1000 times the median; the largest is fixed, on the first token (RoPE).
 
     mean over texts of the largest number over depths of channels with |h| > 100 and |h| >= 1000 median|h|, in 1..10;
     the largest activation after the layer that writes it belongs to token 0 in most texts; and to the channel that it

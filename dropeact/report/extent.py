@@ -15,7 +15,7 @@ NUMBERS = {
     "ablation": "loss with channels replaced, or the first token changed",
     "effects": "norm, sinks and entropies with the first token changed",
     "atlas": "loss with parts of one layer left out",
-    "decoded": "loss of tokens read from the cache",
+    "decoded": "loss of the last tokens, read from the cache",
     "loss-curve": "loss by position, texts joined two and two",
 }
 
