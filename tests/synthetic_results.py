@@ -245,7 +245,7 @@ def decoded(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str
 def effects(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
     """What an ablation of the first token leaves of its norm, of the sinks and of the entropy valley."""
     n, late = len(ids), np.arange(LAYERS + 1) > WRITE
-    norms = [np.where(late, 1000.0, 10.0), *[np.where(late, moved.get("left", 20.0), 10.0)] * 2]
+    norms = [np.where(late, moved.get("there", 1000.0), 10.0), *[np.where(late, moved.get("left", 20.0), 10.0)] * 2]
     valleys = [np.where(late, 0.2, 2.0), *[np.where(late, moved.get("valley", 2.0), 2.0)] * 2]
     sinks = np.array([0.8, moved.get("sinks", 0.1), moved.get("sinks", 0.1)])
     around = 1 + 0.02 * rng.normal(size=(n, 1, 1))

@@ -71,6 +71,13 @@ def test_nothing_follows_from_an_ablation_that_left_the_norm_where_it_was(tmp_pa
     assert {name for name, verdict in found.items() if verdict == "untestable"} == needing
 
 
+def test_nothing_follows_from_an_ablation_where_there_was_no_norm(tmp_path):
+    """The study's own defect: at a layer where the model has no norm nothing is lost, and its loss stays as it was."""
+    found = verdicts(tmp_path, {"drope": {"there": 10.0, "left": 10.0, "first-mlp": 0.0}})
+    assert found["bos-mlp-ablation-drope[equivalence]"] == "untestable"
+    assert found["layer1-bos-only[direction]"] == "untestable"
+
+
 def test_sinks_that_stay_contradict_what_they_should_have_gone_with(tmp_path):
     found = verdicts(tmp_path, {"rope": {"sinks": 0.8}})
     assert found["queipo-ablation-removes-both[direction]"] == "contradicted"
