@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
+
+from dropeact.measurements.growing_cache import FOLLOWING, GrowingCache
 
 CHUNK = 1024  # columns passed at once: no mask or score larger than CHUNK x keys
-FOLLOWING = 64  # room for what is tried after a text: another question, a candidate, an answer
+TOKENS = 4096  # tokens passed at once: what glibc allocates above 32 MiB is made of new pages every time
 PAD_ID, PAD_POSITION = 0, 1  # any id; any position but 0, which means the first token of a text
 
 Ids = Sequence[int]
@@ -27,7 +29,7 @@ class Cached:
 
     def __init__(self, model: PreTrainedModel, rows: int = 1) -> None:
         self.model = model
-        self.cache = DynamicCache()  # whole at every layer: one that keeps a window's keys alone takes nothing back
+        self.cache = GrowingCache()
         self.mask: Bool[Tensor, "row column"] = torch.zeros(rows, 0, dtype=torch.bool, device=model.device)
 
     def extend(self, rows: Sequence[Ids], *, keep: int = 1) -> Float[Tensor, "row kept vocabulary"]:
@@ -38,7 +40,7 @@ class Cached:
         before = self.mask.shape[1]
         self.mask = torch.cat([self.mask, real], dim=1)
         positions = (self.mask.cumsum(1) - 1).masked_fill(~self.mask, PAD_POSITION)[:, before:]
-        starts = range(0, max(1, width - keep + 1), CHUNK)
+        starts = range(0, max(1, width - keep + 1), max(1, min(CHUNK, TOKENS // len(rows))))
         logits = torch.empty(0)
         for start, stop in zip(starts, [*starts[1:], width], strict=True):
             # columns by number make a copy: the slice that an integer takes would be multiplied row by row

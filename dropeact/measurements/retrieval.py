@@ -41,7 +41,7 @@ from dropeact.probes.interventions import Intervention, intervening
 VERSION = 1
 LENGTHS = (256, 512)
 ANSWER_TOKENS = 16
-TOKENS_AT_ONCE = 8192
+TOKENS_AT_ONCE = 16384
 CANDIDATES = ("exact", *(f"near-{number}" for number in range(1, NEAR_MISSES + 1)))
 NOT_MEASURED = -1
 MISSING = {"f": np.nan, "i": NOT_MEASURED, "U": ""}

@@ -66,10 +66,11 @@ def test_log_probabilities_of_uneven_completions_against_one_by_one_without_a_ca
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.double), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("limit", "most"), [("CHUNK", 3), ("TOKENS", 13), ("TOKENS", 1)])
 @torch.no_grad()
-def test_chunked_reading_against_reading_at_once(model, monkeypatch):
+def test_chunked_reading_against_reading_at_once(model, limit, most, monkeypatch):
     whole = Cached(model, len(ROWS)).extend(ROWS, keep=2)
-    monkeypatch.setattr(completions, "CHUNK", 3)
+    monkeypatch.setattr(completions, limit, most)
     chunked = Cached(model, len(ROWS)).extend(ROWS, keep=2)
     assert torch.isfinite(chunked).all()
     torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=1e-4)
