@@ -16,6 +16,7 @@ from dropeact import pairs
 from dropeact.axes import InputError
 from dropeact.measured import MissingMeasurement, natural
 from dropeact.measurements import core, plan
+from dropeact.report.accept import accept
 from dropeact.store import Store
 from dropeact.verdicts import judge
 from tests.checkpoints import tiny
@@ -116,6 +117,26 @@ def test_a_folder_of_other_results_is_refused_and_kept(measured, checkpoint, tex
 def test_results_of_another_pair_are_refused(measured, checkpoint, other, texts):
     with pytest.raises(InputError, match="results of"):
         plan.measure_pair(plan.Request(pairs.of(str(checkpoint), str(other)), texts=texts), measured, progress=False)
+
+
+def test_an_interrupted_run_keeps_another_pair_out_and_is_completed(checkpoint, other, texts, tmp_path, monkeypatch):
+    request = plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan.Progress, "advance", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            plan.measure_pair(request, tmp_path, progress=False)
+    assert len(Store(tmp_path).files()) == 1
+    assert Store(tmp_path).read_run()["sets"] == []
+    with pytest.raises(InputError, match="expected a run that has ended"):
+        accept(tmp_path)
+    with pytest.raises(InputError, match="results of"):
+        plan.measure_pair(plan.Request(pairs.of(str(checkpoint), str(other)), texts=texts), tmp_path, progress=False)
+    plan.measure_pair(request, tmp_path, progress=False)
+    assert Store(tmp_path).read_run()["sets"] == ["core"]
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ class GrowingLayer(DynamicLayer):
     What is cropped is overwritten by what is read next; nothing that a forward pass was given earlier is kept by it.
     """
 
+    keys: Tensor
+    values: Tensor
+
     def lazy_initialization(self, key_states: Heads, value_states: Heads) -> None:
         """Begin with no columns."""
         super().lazy_initialization(key_states, value_states)

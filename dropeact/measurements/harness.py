@@ -75,8 +75,7 @@ def claim_folder(measuring: Measuring) -> None:
     """
     store, request = measuring.store, measuring.request
     if not (store.directory / "run.json").is_file():
-        nothing = {"sets": [], "corpus": None, "texts": 0}
-        store.write_run(plan.run_record(measuring, []) | nothing)
+        store.write_run(plan.run_record(measuring, planned=(), sets=()) | {"corpus": None, "texts": 0})
         return
     run = store.read_run()
     plan.refuse_other(store, plan.pair_of(run, request), ("the precision", run["dtype"], request.dtype))

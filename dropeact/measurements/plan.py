@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     measuring, share = Measuring(request, store), sharing.share()
     with store.locked(share.lock):
         if share.rank == 0:
+            name_pair(measuring)
             drop_stale_sets(measuring)
         planned = tasks(measuring)
         missing = [task for task in share.of(planned) if not store.holds(task.cell)]
@@ -60,8 +61,8 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
                 bar.advance(task.passes)
         if share.rank == 0:
             sharing.wait_for(planned, store)
-            earlier = store.read_run()["sets"] if (store.directory / "run.json").is_file() else []
-            store.write_run(run_record(measuring, planned, earlier))
+            sets = {*request.chosen_sets, *store.read_run()["sets"]}
+            store.write_run(run_record(measuring, planned, sets))
 
 
 def check_same_pair(request: Request, store: Store) -> None:
@@ -88,6 +89,12 @@ def refuse_other(store: Store, *compared: tuple[str, Any, Any]) -> None:
     for what, stored, asked in compared:
         if stored is not None and stored != asked:
             raise InputError(f"expected {what} {asked}; got {stored} in {store.directory}; choose another --out")
+
+
+def name_pair(measuring: Measuring) -> None:
+    """Say whose results the folder will hold, before the first is stored: a run that is stopped keeps others out."""
+    if not (measuring.store.directory / "run.json").is_file():
+        measuring.store.write_run(run_record(measuring, planned=(), sets=()))
 
 
 def drop_stale_sets(measuring: Measuring) -> None:
@@ -119,13 +126,13 @@ def _changed(run: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [*(now["checkpoints"][column]["id"] for column in models), *(f"{name} of the pair" for name in settings)]
 
 
-def run_record(measuring: Measuring, planned: Sequence[Task], earlier: Sequence[str] = ()) -> dict[str, Any]:
+def run_record(measuring: Measuring, planned: Sequence[Task], sets: Collection[str]) -> dict[str, Any]:
     """What `run.json` says: pair, checkpoints, corpus, versions; only what matters when two runs are compared."""
     request = measuring.request
     return {
         "pair": request.pair.as_dict(),
         "checkpoints": measuring.identities,
-        "sets": [name for name in SETS if name in {*request.chosen_sets, *earlier}],
+        "sets": [name for name in SETS if name in sets],
         "arm": request.first_tokens,
         "corpus": corpora.corpus_hash(request.corpora["passages"]),
         "texts": len(request.corpora["passages"]),

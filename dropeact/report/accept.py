@@ -23,6 +23,8 @@ def accept(directory: Path) -> list[str]:
     run = Store(directory).read_run()
     if not Store(directory).files():
         raise InputError(f"expected stored results in {directory}; got none; measure again into that folder")
+    if not run["sets"]:
+        raise InputError(f"expected a run that has ended; got {directory}; the same measuring command completes it")
     pair = run["pair"]["name"]
     before = expected.load(pair)
     target = home / pair

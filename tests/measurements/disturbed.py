@@ -1,5 +1,6 @@
 """Runs of `dropeact measure`, forked where torch is loaded, that tell how far they are and can be held there."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -94,7 +95,7 @@ def _telling(stages, held, saves, seconds):
         wait(tasks, store)
 
     def replacing(temporary, target):
-        if Path(target).name == "run.json":
+        if Path(target).name == "run.json" and json.loads(temporary.read_text())["sets"]:  # it ends the run
             os.truncate(temporary, temporary.stat().st_size // 2)
             tell("writing run.json")
         return replace(temporary, target)

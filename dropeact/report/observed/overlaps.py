@@ -54,9 +54,12 @@ def norms(model: Model, tensor: str) -> xr.DataArray:
 
 def _compared(measure: Overlap, one: Model, other: Model, tensor: str) -> str:
     try:
-        return over(_over_halves(measure(norms(one, tensor), norms(other, tensor))))
+        found = [norms(model, tensor) for model in (one, other)]
     except (MissingMeasurement, KeyError):
         return NONE
+    if found[0].sizes != found[1].sizes:  # models of different shapes have no channel in common
+        return NONE
+    return over(_over_halves(measure(*found)))
 
 
 def _over_halves(values: xr.DataArray) -> xr.DataArray:
