@@ -54,7 +54,9 @@ class Items(Store):
         super().__init__(Path("planted"))
 
     def load(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
-        """Facts, or prompts; what nobody plants is missing, as in the store."""
+        """Facts, or prompts, and that channels were zeroed; what nobody plants is missing, as in the store."""
+        if measurement == "disruption":
+            return xr.Dataset({"dose": (("selected_on", "layer", "tensor"), np.ones((len(HALVES), 1, 2), int))})
         if measurement not in ("knowledge", *LENGTHS):
             raise FileNotFoundError(f"{column}/{corpus}/{measurement}")
         rates = self.rates.get(column, {})

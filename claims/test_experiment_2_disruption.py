@@ -19,14 +19,20 @@ UNIT = "nats/token"
 FIRST_REGISTER = REGISTERS[0]
 
 
+def nats(model: Model, condition: str) -> xr.DataArray:
+    """Loss per text under a condition, where massive dimensions of both models could be zeroed."""
+    model.require_dose(model.protocol.massive_threshold)
+    return model.nats(condition)
+
+
 def over_random(model: Model) -> xr.DataArray:
     """Loss with massive dimensions zeroed, beyond the mean loss of the random controls, per text."""
-    return model.nats("massive") - model.nats("random")
+    return nats(model, "massive") - nats(model, "random")
 
 
 def over_baseline(model: Model, condition: str) -> xr.DataArray:
     """Loss under a condition beyond the undisturbed loss, per text."""
-    return model.nats(condition) - model.nats("baseline")
+    return nats(model, condition) - nats(model, "baseline")
 
 
 def registers(values: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -55,7 +61,7 @@ def disruption_rope_collapses(measured: Measured) -> Estimate:
 
     mean over texts of nats(massive zeroed) - mean of nats(random zeroed)
     """
-    return difference(measured.rope.nats("massive"), measured.rope.nats("random"), unit=UNIT)
+    return difference(nats(measured.rope, "massive"), nats(measured.rope, "random"), unit=UNIT)
 
 
 @claim("disruption-drope-degrades", region=more_nats())
@@ -64,7 +70,7 @@ def disruption_drope_degrades(measured: Measured) -> Estimate:
 
     mean over texts of nats(massive zeroed) - mean of nats(random zeroed)
     """
-    return difference(measured.drope.nats("massive"), measured.drope.nats("random"), unit=UNIT)
+    return difference(nats(measured.drope, "massive"), nats(measured.drope, "random"), unit=UNIT)
 
 
 @claim(
@@ -78,7 +84,7 @@ def disruption_random_harmless(measured: Measured) -> Conjunction:
     """
     return both(
         {
-            name: difference(model.nats("random"), model.nats("baseline"), unit=UNIT)
+            name: difference(nats(model, "random"), nats(model, "baseline"), unit=UNIT)
             for name, model in measured.models.items()
         }
     )
@@ -148,13 +154,13 @@ def reliance_in_nats(measured: Measured) -> Estimate:
 @disruption_rope_collapses.magnitude(replicates_nats("disruption-rope-collapses", "baseline_ppl", "massive_ppl"))
 def rope_increase(measured: Measured) -> Estimate:
     """RoPE's loss increase over the undisturbed loss."""
-    return difference(measured.rope.nats("massive"), measured.rope.nats("baseline"), unit=UNIT)
+    return difference(nats(measured.rope, "massive"), nats(measured.rope, "baseline"), unit=UNIT)
 
 
 @disruption_drope_degrades.magnitude(replicates_nats("disruption-drope-degrades", "baseline_ppl", "massive_ppl"))
 def drope_increase(measured: Measured) -> Estimate:
     """DroPE's loss increase over the undisturbed loss."""
-    return difference(measured.drope.nats("massive"), measured.drope.nats("baseline"), unit=UNIT)
+    return difference(nats(measured.drope, "massive"), nats(measured.drope, "baseline"), unit=UNIT)
 
 
 disruption_consistent_across_text_types.replicated_within(

@@ -20,12 +20,14 @@ LOST = "share of the accuracy above chance"
 
 def counted(model: Model, names: tuple[str, ...], condition: str) -> dict[str, Answers]:
     """The tasks that this model performs undisturbed: right or wrong per item, undisturbed and under a condition."""
+    model.require_dose()
     knowledge, retrieval = model.measurement("knowledge"), model.measurement("retrieval")
     return tasks.counted(knowledge, retrieval, names, condition, name=model.name)
 
 
 def passkeys(measured: Measured, name: str, condition: str) -> Answers:
     """Exact match per prompt, undisturbed and under a condition; a remark says how the number is ranked."""
+    measured.models[name].require_dose()
     retrieval = measured.models[name].measurement("retrieval")
     tasks.remark_ranking(retrieval, condition, name=name)
     return tasks.passkeys(retrieval, condition, name=name)

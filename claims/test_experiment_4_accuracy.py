@@ -63,6 +63,7 @@ def qk_disruption_passkey_both(measured: Measured) -> Conjunction:
     """
     asked = {name: model.measurement("retrieval") for name, model in measured.models.items()}
     for name, retrieval in asked.items():
+        measured.models[name].require_dose()
         tasks.remark_ranking(retrieval, "massive", name=name)
     found = {name: tasks.passkeys(retrieval, "massive", name=name) for name, retrieval in asked.items()}
     return both({name: ratio(after, before) for name, (before, after) in found.items()})

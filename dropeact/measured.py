@@ -191,6 +191,21 @@ class Model:
         chosen = [name for name in losses["condition"].values.tolist() if str(name).startswith("random")]
         return losses.sel(condition=chosen).mean("condition", skipna=False)
 
+    def require_dose(self, threshold: float = MASSIVE_THRESHOLD) -> None:
+        """Refuse to speak of massive values zeroed where the dose that `threshold` (lambda) gives is none.
+
+        Raises
+        ------
+        MissingMeasurement
+            When no channel is massive in both models on one half of the texts.
+        """
+        if threshold != MASSIVE_THRESHOLD:
+            dose = _at(self.disruption_by_threshold["dose"], "threshold", threshold)
+        else:
+            dose = (self.published_disruption if self.protocol.is_published else self.disruption)["dose"]
+        if not (dose.sum(["layer", "tensor"]) > 0).all():
+            raise MissingMeasurement("of massive values zeroed: no channel is massive in both models, none was zeroed")
+
     def loss_without(self, part: str) -> xr.DataArray:
         """Loss increase (text, layer) with a part of each layer left out: a name of the atlas (`mlp`, `first`, ...)."""
         atlas = self.measurement("atlas")

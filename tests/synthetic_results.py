@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import COLUMNS, HALVES, SITES, TENSORS, THRESHOLDS, Column
+from dropeact.axes import COLUMNS, HALVES, SITES, TENSORS, THRESHOLDS, Column, other_half
 from dropeact.corpus import REGISTERS
 from dropeact.pairs import Pair
 from dropeact.store import Cell, Store
@@ -190,9 +190,16 @@ def disruption(rng: np.random.Generator, ids: list[str], half: str, moved: dict[
     losses = undisturbed(ids) + increase + rng.normal(0, 0.01, (len(ids), len(CONDITIONS))) * (increase != 0)
     losses[:, 1] += technical
     return xr.Dataset(
-        {"nats": (("text", "condition"), losses)},
+        {"nats": (("text", "condition"), losses), "dose": dose(half, moved)},
         coords={"text": ids, "half": ("text", [half] * len(ids)), "condition": list(CONDITIONS)},
     )
+
+
+def dose(half: str, moved: dict[str, float]) -> xr.DataArray:
+    """How many channels are zeroed per layer and tensor, chosen on the other half."""
+    shape = (1, LAYERS, 2)
+    coords = {"selected_on": [other_half(half)], "layer": range(LAYERS), "tensor": ["query", "key"]}
+    return xr.DataArray(np.full(shape, int(moved.get("dose", 3))), dims=tuple(coords), coords=coords)
 
 
 def published_disruption(rng: np.random.Generator, ids: list[str], half: str, moved: dict[str, float]) -> xr.Dataset:
@@ -207,7 +214,10 @@ def disruption_by_threshold(rng: np.random.Generator, ids: list[str], half: str,
     increase = np.stack([massive, np.full_like(massive, moved.get("random", 0.0))], -1)
     losses = undisturbed(ids)[..., None] + increase + rng.normal(0, 0.01, (len(ids), *increase.shape))
     return xr.Dataset(
-        {"nats": (("text", "threshold", "condition"), losses)},
+        {
+            "nats": (("text", "threshold", "condition"), losses),
+            "dose": dose(half, moved).expand_dims(threshold=list(DISRUPTED)),
+        },
         coords={
             "text": ids,
             "half": ("text", [half] * len(ids)),

@@ -31,7 +31,7 @@ def measuring(tmp_path_factory):
     wanted += [core.published_losses(made, "rope", half) for half in "AB"]
     for task in wanted:
         made.store.save(task.cell, task.measure(), {})
-    made.store.write_run(plan.run_record(made, wanted))
+    made.store.write_run(plan.run_record(made, wanted, ["core"]))
     return made
 
 

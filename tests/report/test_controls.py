@@ -19,7 +19,7 @@ def store(tmp_path):
     )
     store = Store(folder)
     for column in COLUMNS:
-        data = store.load(column, "passages", PAIR.primary_arm, "disruption")
+        data = store.load(column, "passages", PAIR.primary_arm, "disruption").drop_dims("selected_on")
         for half in HALVES:
             counts = {
                 name: (("selected_on", "layer", "tensor"), np.full((1, 6, 2), count)) for name, count in DOSE.items()

@@ -73,3 +73,18 @@ def test_a_channel_that_changes_from_text_to_text_contradicts_a_fixed_one(tmp_pa
     store = Store(results(tmp_path, plant={"rope": {"channel": 0.5}}))
     item = evaluate(claim, "direction", claim.function, claim.region, natural(store, OWN), SETS)
     assert decide(item.p, item.p.decisive) == "contradicted"
+
+
+def test_where_no_channel_is_massive_in_both_models_disruption_is_untestable(tmp_path):
+    nothing: dict[Column, dict[str, float]] = {
+        "rope": {"dose": 0, "massive": 0.0, "random": 0.0},
+        "drope": {"dose": 0, "massive": 0.0, "random": 0.0},
+    }
+    world = natural(Store(results(tmp_path, plant=nothing, cells=MEASURED)), OWN)
+    claims = [claim for claim in load_claims().values() if claim.id.startswith("disruption-")]
+    assert len(claims) > 4
+    for claim in claims:
+        found = evaluate(claim, "direction", claim.function, claim.region, world, SETS)
+        assert (found.verdict, "no channel is massive in both models" in found.failure) == ("untestable", True), (
+            claim.id
+        )
