@@ -39,9 +39,9 @@ def write(
 ) -> Path:
     """Write FINDINGS.md of the results in `directory`, and what it links to; return where it is.
 
-    The accepted results of a source checkout are reported in the repository's own FINDINGS.md; any other folder has
-    its report inside. `replace` says whether verdicts and figures that are there are written again: by default always,
-    except in accepted results, which only `accept` changes. The same results give the same bytes.
+    The accepted results of the default pair in a source checkout are reported in the repository's own FINDINGS.md; any
+    other folder has its report inside. `replace` says whether verdicts and figures that are there are written again: by
+    default always, except in accepted results, which only `accept` changes. The same results give the same bytes.
     """
     store = Store(directory)
     run = store.read_run()
@@ -84,12 +84,16 @@ def is_accepted(directory: Path) -> bool:
 
 
 def default_output(directory: Path) -> Path:
-    """The repository's FINDINGS.md for accepted results of a checkout, else FINDINGS.md in the folder itself."""
+    """Where the report goes: of the default pair's accepted results, the repository's own; else into the folder itself.
+
+    An installed package keeps its results as they are: their report goes into the working directory.
+    """
     if not is_accepted(directory):
         return directory / "FINDINGS.md"
     home = bundled.folder("results").parent
-    checkout = (home / "pyproject.toml").is_file() and home.name != "_bundled"
-    return home / "FINDINGS.md" if checkout else Path("FINDINGS.md")
+    if home.name == "_bundled" or not (home / "pyproject.toml").is_file():
+        return Path("FINDINGS.md")
+    return (home if directory.resolve().name == pairs.DEFAULT else directory) / "FINDINGS.md"
 
 
 def figure_folder(directory: Path, target: Path) -> Path:

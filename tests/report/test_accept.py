@@ -1,12 +1,15 @@
 """What a run brings along when it becomes the accepted one."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dropeact import bundled
 from dropeact.axes import InputError
+from dropeact.pairs import DEFAULT
 from dropeact.report import accept as module
+from dropeact.report import default_output
 from dropeact.report.accept import TRAJECTORY, accept, trajectory_of
 from tests.synthetic_results import results
 
@@ -60,3 +63,13 @@ def test_a_damaged_run_is_refused_before_what_was_accepted_is_touched(tmp_path, 
     with pytest.raises(InputError, match="damaged"):
         accept(run)
     assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+
+
+def test_only_the_default_pair_is_reported_at_the_root_of_a_checkout(tmp_path, monkeypatch):
+    home = tmp_path / "results"
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(module.bundled, "folder", lambda _name: home)
+    (home / "own").mkdir(parents=True)
+    monkeypatch.chdir(home / "own")
+    places = {folder: default_output(Path(folder)) for folder in (str(home / DEFAULT), str(home / "own"), ".")}
+    assert list(places.values()) == [tmp_path / "FINDINGS.md", home / "own" / "FINDINGS.md", Path("FINDINGS.md")]
