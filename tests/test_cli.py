@@ -48,3 +48,14 @@ def test_open_writes_the_page_and_launches_it(tmp_path, monkeypatch):
     page = Path(run.stdout.strip())
     assert page.read_text().startswith("<!doctype html>")
     assert launched == [page.resolve().as_uri()]
+
+
+def test_a_terminal_without_unicode_shows_what_it_can():
+    run = subprocess.run(
+        [sys.executable, "-m", "dropeact", "explain", "massive-query-reduction"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"region     ratio ? 0.950" in run.stdout

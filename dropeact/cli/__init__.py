@@ -1,5 +1,6 @@
 """The command `dropeact`: each subcommand imports what it needs, so that `--help` and `audit` start at once."""
 
+import io
 import sys
 
 import typer
@@ -29,6 +30,9 @@ for command in (judging.audit, making.convert, making.recalibrate, measuring.tra
 
 def main() -> None:
     """Run the command; unusable input, or a place that cannot be written, is one line and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ≤ shows a question mark, not a traceback
     try:
         app()
     except Exception as error:
