@@ -120,6 +120,16 @@ def test_a_separator_that_the_tokenizer_lacks_is_named(tmp_path):
     assert known.separator_id("rope") == 0
 
 
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused_before_the_model_reads_one(tmp_path):
+    model = tiny.llama()
+    model.resize_token_embeddings(100)
+    model.save_pretrained(tmp_path / "small")
+    tiny.tokenizer().save_pretrained(tmp_path / "small")
+    request = Request(pairs.of(str(tmp_path / "small"), str(tmp_path / "small")))
+    with pytest.raises(InputError, match=r"has embeddings of, 100 of them; got the id \d{3}; put the model's own"):
+        Measuring(request, Store(tmp_path / "run")).tokens("rope", "passages", "A", 64)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

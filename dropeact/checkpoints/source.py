@@ -151,14 +151,17 @@ def read_config(folder: Path) -> dict:
     Raises
     ------
     InputError
-        When it is missing or no JSON.
+        When it is missing or no JSON object.
     """
     file = folder / "config.json"
     if not file.is_file():
         raise InputError(f"expected config.json in {folder}; got none; name the folder that save_pretrained() wrote")
     try:
-        return json.loads(file.read_text())
+        config = json.loads(file.read_text())
     except json.JSONDecodeError as error:
         raise InputError(
             f"expected JSON in {file}; got {error.msg} at line {error.lineno}; copy the file again"
         ) from error
+    if not isinstance(config, dict):
+        raise InputError(f"expected a JSON object in {file}; got a {type(config).__name__}; copy the file again")
+    return config

@@ -137,12 +137,23 @@ class Measuring:
     def tokens(
         self, column: str, corpus: str, half: str, length: int, *, arm: str | None = None
     ) -> tuple[torch.Tensor, list[str]]:
-        """Token ids of one half of a corpus, [text, length], and the text ids; the run's own arm if none is named."""
+        """Token ids of one half of a corpus, [text, length], and the text ids; the run's own arm if none is named.
+
+        Raises
+        ------
+        InputError
+            When a text cannot be tokenised so, or the model has no embedding of one of its tokens.
+        """
         passages = [p for p in self.request.corpora[corpus] if p.half == half]
-        tokenizer = self.checkpoint(column).tokenizer
+        model, tokenizer = self.checkpoint(column).model, self.checkpoint(column).tokenizer
         arm = arm or self.request.first_tokens
         ids = tokenise(passages, tokenizer, arm=arm, length=length, separator_id=self.separator_id(column))
-        return torch.from_numpy(ids).to(self.checkpoint(column).model.device), [passage.id for passage in passages]
+        if ids.max() >= (known := model.get_input_embeddings().num_embeddings):
+            raise InputError(
+                f"expected tokens that {self.request.pair.checkpoint(column)} has embeddings of, {known} of them; "
+                f"got the id {ids.max()}; put the model's own tokenizer beside it"
+            )
+        return torch.from_numpy(ids).to(model.device), [passage.id for passage in passages]
 
     def cell(
         self,

@@ -134,6 +134,9 @@ def test_missing_config_and_broken_config_are_named(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match="expected JSON"):
         load(str(folder))
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(InputError, match="expected a JSON object"):
+        load(str(folder))
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"expected config\.json"):
         load(str(folder))
