@@ -135,6 +135,16 @@ def test_an_interrupted_run_keeps_another_pair_out_and_is_completed(checkpoint, 
     assert Store(tmp_path).read_run()["sets"] == ["core"]
 
 
+def test_a_run_that_failed_before_its_first_cell_keeps_nobody_out(checkpoint, texts, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(plan.Progress, "describe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            plan.measure_pair(plan.Request(pairs.of(str(checkpoint), str(checkpoint))), tmp_path, progress=False)
+    assert Store(tmp_path).read_run()["texts"] == 32
+    plan.measure_pair(plan.Request(pairs.of(str(checkpoint), str(checkpoint)), texts=texts), tmp_path, progress=False)
+    assert Store(tmp_path).read_run()["texts"] == 16
+
+
 def interrupted(*_):
     raise KeyboardInterrupt
 

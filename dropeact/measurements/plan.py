@@ -67,7 +67,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
 
 def check_same_pair(request: Request, store: Store) -> None:
     """Refuse a folder that holds another pair's results, or another arm or corpus."""
-    if not (store.directory / "run.json").is_file():
+    if not _is_named(store):
         return
     run = store.read_run()
     refuse_other(
@@ -93,8 +93,13 @@ def refuse_other(store: Store, *compared: tuple[str, Any, Any]) -> None:
 
 def name_pair(measuring: Measuring) -> None:
     """Say whose results the folder will hold, before the first is stored: a run that is stopped keeps others out."""
-    if not (measuring.store.directory / "run.json").is_file():
+    if not _is_named(measuring.store):
         measuring.store.write_run(run_record(measuring, planned=(), sets=()))
+
+
+def _is_named(store: Store) -> bool:
+    """Whether a folder has results and says whose: a run that failed before its first cell keeps nobody out."""
+    return (store.directory / "run.json").is_file() and bool(store.files())
 
 
 def drop_stale_sets(measuring: Measuring) -> None:
