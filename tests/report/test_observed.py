@@ -152,6 +152,20 @@ def test_overlap_of_planted_channels_against_hand_count(measured):
     assert shown["cosine of norms: Value"] == ["1.00 (1.00 to 1.00)"] * 2
 
 
+def test_models_with_different_numbers_of_kv_heads_have_channels_of_queries_alone_in_common(tmp_path):
+    store = Store(tmp_path)
+    store.write_run(run_record(PAIR, 2 * TEXTS))
+    for i, column in enumerate(COLUMNS):
+        for half in HALVES:
+            seen = observations(half, i + 1, score=0.5)
+            seen = seen.isel(kv_head=[0]) if column == "drope" else seen
+            store.save(Cell(column, "passages", "first", half, "observations"), seen, {})
+    shown = cells(overlaps.overlaps(natural(store, PAIR)))
+    assert shown["massive channels in common: Query"] == ["0.333 (0.333 to 0.333)"] * 2
+    assert shown["cosine of norms: Key"] == [shown["cosine of norms: Key"][0], table.NONE]
+    assert shown["cosine of norms: Key"][0] != table.NONE
+
+
 def test_sinks_excess_and_uniform_reference_against_the_planted_scores(measured):
     shown = cells(sinks.conventions(measured))
     share = (HEADS - 1) / HEADS  # all heads but the one at 0.2

@@ -88,3 +88,22 @@ def test_where_no_channel_is_massive_in_both_models_disruption_is_untestable(tmp
         assert (found.verdict, "no channel is massive in both models" in found.failure) == ("untestable", True), (
             claim.id
         )
+
+
+def test_where_nothing_was_zeroed_what_it_takes_from_facts_and_prompts_is_untestable():
+    class Undosed(Items):
+        def load(self, column, corpus, arm, measurement):
+            data = super().load(column, corpus, arm, measurement)
+            return data * 0 if measurement == "disruption" else data
+
+    said = {entry.claim.id: entry.judged(Undosed()).failure for entry in map(on_items, of(items=True))}
+    zeroed = {id for id, reason in said.items() if "no channel is massive in both models" in reason}
+    assert zeroed == {
+        "jin-contextual-over-parametric",
+        "knowledge-drope-parametric-unharmed",
+        "knowledge-drope-robust",
+        "knowledge-rope-contextual-loss",
+        "passkey-drope-unaffected",
+        "passkey-rope-collapses",
+        "qk-disruption-passkey-both",
+    }
