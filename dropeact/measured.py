@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import HALVES, MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, Column, other_half
+from dropeact.estimators.outcomes import Untestable
 from dropeact.pairs import Pair
 from dropeact.store import Store
 
@@ -196,7 +197,7 @@ class Model:
 
         Raises
         ------
-        MissingMeasurement
+        Untestable
             When no channel is massive in both models on one half of the texts.
         """
         if threshold != MASSIVE_THRESHOLD:
@@ -204,7 +205,7 @@ class Model:
         else:
             dose = (self.published_disruption if self.protocol.is_published else self.disruption)["dose"]
         if not (dose.sum(["layer", "tensor"]) > 0).all():
-            raise MissingMeasurement("of massive values zeroed: no channel is massive in both models, none was zeroed")
+            raise Untestable("no channel is massive in both models: none was zeroed")
 
     def loss_without(self, part: str) -> xr.DataArray:
         """Loss increase (text, layer) with a part of each layer left out: a name of the atlas (`mlp`, `first`, ...)."""

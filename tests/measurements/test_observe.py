@@ -91,7 +91,9 @@ def test_a_cell_of_another_arm_is_read_from_texts_that_begin_so(monkeypatch, tmp
         read.append((tokens, ids, halves))
         return xr.Dataset({"query_norm": (("selected_on", "kv_head", "dim"), np.zeros((1, 1, 1))), "nats": 1.0})
 
-    checkpoint = SimpleNamespace(model=SimpleNamespace(device="cpu"), tokenizer=_Characters())
+    embeddings = torch.nn.Embedding(100, 2)
+    model = SimpleNamespace(device="cpu", get_input_embeddings=lambda: embeddings)
+    checkpoint = SimpleNamespace(model=model, tokenizer=_Characters())
     pair = Pair(name="p", rope="r", drope="d", other_arms=("bos",))
     measuring = Measuring(Request(pair), Store(tmp_path))
     monkeypatch.setattr(Measuring, "checkpoint", lambda *_: checkpoint)
