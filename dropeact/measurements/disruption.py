@@ -5,7 +5,7 @@ texts, and in every interval: 32 texts have 128 draws. (Four draws for all texts
 much as their mean between texts.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from zlib import crc32
 
 import numpy as np
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from dropeact.axes import MASSIVE_THRESHOLD, InputError, other_half
 from dropeact.measurements.perplexity import rows_at_once, token_nats
-from dropeact.probes.interventions import ZeroDims, intervening
+from dropeact.probes.interventions import Intervention, ZeroDims, intervening
 
 VERSION = 1
 RANDOM_DRAWS = 4  # a text
@@ -163,18 +163,18 @@ def losses(
     tokens: Int[Tensor, "text token"],
     query: Bool[Tensor, "text row layer head dim"],
     key: Bool[Tensor, "text row layer kv_head dim"],
+    zeroing: Callable[[Tensor, Tensor], Intervention] = ZeroDims,
 ) -> Float[Tensor, "text row"]:
     """Mean loss of every text with the channels of each of its rows of masks zeroed; the rows are one batch."""
     size = rows_at_once(model, tokens.shape[1], most=ROWS_AT_ONCE, limit=LOGIT_BYTES)
     found = []
     for text, queries, keys in zip(tokens, query, key, strict=True):
         rows = zip(queries.split(size), keys.split(size), strict=True)
-        found.append(torch.cat([_nats(model, text, ZeroDims(*masks)) for masks in rows]))
+        found.append(torch.cat([_nats(model, text.expand(len(own[0]), -1), zeroing(*own)) for own in rows]))
     return torch.stack(found)
 
 
-def _nats(model: PreTrainedModel, text: Int[Tensor, " token"], zeroed: ZeroDims) -> Float[Tensor, " row"]:
-    """Mean loss of one text under each row of masks."""
-    rows = text.expand(len(zeroed.query), -1)
+def _nats(model: PreTrainedModel, rows: Int[Tensor, "row token"], zeroed: Intervention) -> Float[Tensor, " row"]:
+    """Mean loss of each row, the channels zeroed."""
     with intervening(model, zeroed), torch.no_grad():
         return token_nats(model(rows, use_cache=False).logits, rows).mean(-1)

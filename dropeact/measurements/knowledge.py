@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from dropeact.corpus.facts import Fact
 from dropeact.measurements.completions import continuation_ids, end_ids, greedy, log_probabilities, read, token_ids
 from dropeact.measurements.manipulation import manipulation
+from dropeact.probes.attention import attending
 from dropeact.probes.interventions import Intervention, intervening
 
 VERSION = 1
@@ -54,7 +55,7 @@ def knowledge(
     }
     parts = []
     for interventions in conditions.values():
-        with intervening(model, *interventions), torch.no_grad():
+        with attending(model), intervening(model, *interventions), torch.no_grad():
             parts.append(_asked(model, tokenizer, items, list(first_ids), at_once).assign_coords(coords))
     asked = xr.concat(parts, xr.Variable("condition", np.array(list(conditions)))).transpose("text", "condition")
     checked = [[*first_ids, *token_ids(tokenizer, item.prompt)] for item in items[:: max(1, len(items) // CHECKED)]]

@@ -6,19 +6,19 @@ massive in that model, not in both. Claims of this suite rest on `disruption`: a
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from dropeact.axes import other_half
 from dropeact.measurements import disruption
 from dropeact.measurements.disruption import HEADS
-from dropeact.measurements.perplexity import rows_at_once, token_nats
 from dropeact.probes.channels import ZeroProjectedDims
-from dropeact.probes.interventions import intervening
 
-VERSION = 1
+VERSION = 2
 CONDITIONS = ("baseline", "massive", *disruption.RANDOM)
 
 
@@ -40,21 +40,17 @@ def disrupt(
     ids: Sequence[str],
     halves: Sequence[str],
 ) -> xr.Dataset:
-    """Mean loss `nats` (text, condition) of texts with channels zeroed as projected; conditions are rows of a batch."""
+    """Mean loss `nats` (text, condition) of texts of one half, with channels zeroed as projected.
+
+    `masks` are those of `masks`, from the other half; `dose` (selected_on, layer, tensor) is kept beside the losses.
+    """
+    (half,) = set(halves)
     query, key = (torch.tensor(masks[tensor].transpose("text", "condition", ...).values) for tensor in HEADS)
-    size = rows_at_once(model, tokens.shape[1], most=disruption.ROWS_AT_ONCE, limit=disruption.LOGIT_BYTES)
-    nats = []
-    for text, queries, keys in zip(tokens, query, key, strict=True):
-        rows = zip(queries.split(size), keys.split(size), strict=True)
-        nats.append(torch.cat([_nats(model, text, ZeroProjectedDims(*chosen)) for chosen in rows]))
+    nats = disruption.losses(model, tokens, query, key, ZeroProjectedDims)
     return xr.Dataset(
-        {"nats": (("text", "condition"), torch.stack(nats).cpu().numpy())},
+        {
+            "dose": masks["dose"].expand_dims(selected_on=np.array([other_half(half)])),
+            "nats": (("text", "condition"), nats.cpu().numpy()),
+        },
         coords={"text": list(ids), "half": ("text", list(halves)), "condition": masks["condition"].values},
     )
-
-
-def _nats(model: PreTrainedModel, text: Int[Tensor, " token"], zeroed: ZeroProjectedDims) -> Tensor:
-    """Mean loss of one text under each row of masks."""
-    rows = text.expand(len(zeroed.query), -1)
-    with intervening(model, zeroed), torch.no_grad():
-        return token_nats(model(rows, use_cache=False).logits, rows).mean(-1)

@@ -36,6 +36,7 @@ from dropeact.measurements.completions import (
     rows_together,
     token_ids,
 )
+from dropeact.probes.attention import attending
 from dropeact.probes.interventions import Intervention, intervening
 
 VERSION = 1
@@ -82,7 +83,7 @@ def retrieval(
             for condition, interventions in conditions.items():
                 if length in (only or {}).get(condition, lengths):
                     asked = condition in verified and form == "plain"
-                    with intervening(model, *interventions), torch.no_grad():
+                    with attending(model), intervening(model, *interventions), torch.no_grad():
                         answered = _answered(model, tokenizer, made, list(first_ids), verified=asked)
                     parts[form, length, condition] = answered
     return _joined(parts).assign_attrs(errors=list(ERRORS))

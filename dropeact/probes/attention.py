@@ -138,9 +138,7 @@ def attend(
         observer.attended(attended)
     simple = options.get("softcap") is None and options.get("s_aux") is None
     if simple and (observer is None or not (observer.wants_rows or observer.wants_first_key)):
-        edited = (attended.query, attended.key, attended.value)
-        fused, _ = sdpa_attention_forward(module, *edited, attention_mask, scaling=scale, **options)
-        output = fused.transpose(1, 2)
+        output = _fused(attended, attention_mask, options)
     elif simple and observer is not None and not observer.wants_rows and _is_plain(attended, attention_mask, options):
         output, weight = with_first_key(attended)
         observer.first_key(module, 0, weight)
@@ -153,6 +151,16 @@ def attend(
 
 AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def _fused(attended: Attended, mask: Tensor | None, options: dict) -> Float[Tensor, "batch head query value_dim"]:
+    """The output alone, by a fused kernel; with a mask on a CPU no key or value is repeated for its query heads."""
+    inputs = (attended.query, attended.key, attended.value)
+    scale = attended.scaling
+    more = options.get("position_bias") is not None or bool(options.get("dropout"))
+    if mask is None or attended.query.device.type != "cpu" or more:
+        return sdpa_attention_forward(attended.module, *inputs, mask, scaling=scale, **options)[0].transpose(1, 2)
+    return nn.functional.scaled_dot_product_attention(*inputs, attn_mask=mask, scale=scale, enable_gqa=True)
 
 
 def with_first_key(

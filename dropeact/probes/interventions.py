@@ -37,8 +37,10 @@ def intervening(model: PreTrainedModel, *interventions: Intervention) -> Iterato
 
 @dataclass(frozen=True)
 class ZeroDims:
-    """Set channels of queries and keys to 0 as attended: after QK-norm, rotation and cache, before heads are repeated.
+    """Take channels of queries and keys out of q k^T as attended: after QK-norm and rotation, for every key in a cache.
 
+    q_i . k_j = sum over channels d that are zeroed in neither: the term of any other is 0 whatever the other side is.
+    So the query is set to 0 for both, and a cache of keys, which is the larger by far, is not copied at every step.
     Masks are per row of the batch (or one for all): rows can hold the same text under different conditions.
     """
 
@@ -48,11 +50,11 @@ class ZeroDims:
     def entered(self, model: PreTrainedModel) -> AbstractContextManager[None]:
         """Apply the change to every forward pass inside."""
         layers = {id(block.attention): block.layer for block in blocks_of(model)}
+        groups = self.query.shape[2] // self.key.shape[2]
+        without = self.query | self.key.repeat_interleave(groups, 2)
 
         def edit(attended: Attended) -> Attended:
-            layer, device = layers[id(attended.module)], attended.query.device
-            query = attended.query.masked_fill(self.query[:, layer, :, None].to(device), 0)
-            key = attended.key.masked_fill(self.key[:, layer, :, None].to(device), 0)
-            return replace(attended, query=query, key=key)
+            absent = without[:, layers[id(attended.module)], :, None].to(attended.query.device)
+            return replace(attended, query=attended.query.masked_fill(absent, 0))
 
         return attending(model, editors=[edit])

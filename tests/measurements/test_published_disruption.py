@@ -8,6 +8,7 @@ import torch
 
 from dropeact import pairs
 from dropeact.axes import other_half
+from dropeact.estimators import Untestable
 from dropeact.measured import MissingMeasurement, natural, replication
 from dropeact.measurements import core, plan
 from dropeact.store import Store
@@ -67,6 +68,17 @@ def test_losses_of_a_published_pair_against_a_pass_with_the_projections_zeroed_b
         expected = [by_hand(model, text, masks) for text in tokens[:2]]
         np.testing.assert_allclose(rope.nats(condition).sel(text=ids[:2]), expected, rtol=1e-5)
     assert abs(rope.nats("massive") - rope.nats("baseline")).max() > 1e-3
+
+
+def test_what_was_zeroed_is_stored_beside_the_losses_against_the_planted_channel(measuring):
+    rope = replication(measuring.store, measuring.request.pair).rope
+    dose = rope.published_disruption["dose"]
+    assert dict(dose.sizes) == {"selected_on": 2, "layer": LAYERS, "tensor": 2}
+    assert dose.sel(layer=1).values.tolist() == [[1, 1], [1, 1]]
+    rope.require_dose()
+    rope.published_disruption["dose"].loc[{"selected_on": "B"}] = 0
+    with pytest.raises(Untestable, match="no channel is massive in both models"):
+        rope.require_dose()
 
 
 def test_the_natural_protocol_does_not_read_them(measuring):
