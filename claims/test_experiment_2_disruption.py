@@ -35,15 +35,15 @@ def over_baseline(model: Model, condition: str) -> xr.DataArray:
     return nats(model, condition) - nats(model, "baseline")
 
 
-def registers(values: xr.DataArray) -> dict[str, xr.DataArray]:
-    """The texts of each register, which their ids begin with.
+def registers(model: Model, values: xr.DataArray) -> dict[str, xr.DataArray]:
+    """The texts of each register.
 
     Raises
     ------
     NotApplicable
         When the texts are not of several known registers.
     """
-    names = [str(id).rpartition("-")[0] for id in values["text"].values]
+    names = model.registers(values)
     if set(names) != set(REGISTERS):
         raise NotApplicable(f"the texts are not of the registers {', '.join(REGISTERS)}")
     return {name: values.isel(text=[own == name for own in names]) for name in REGISTERS}
@@ -118,7 +118,7 @@ def disruption_consistent_across_text_types(measured: Measured) -> Conjunction:
     """
     parts = {}
     for name, model in measured.models.items():
-        by_register = registers(over_baseline(model, "massive"))
+        by_register = registers(model, over_baseline(model, "massive"))
         literary = by_register.pop(FIRST_REGISTER)
         parts |= {f"{name}, {register}": ratio(*alike(values, literary)) for register, values in by_register.items()}
     return both(parts, sample="texts of each kind")

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, SITES, TENSORS, THRESHOLDS, Column, other_half
-from dropeact.corpus import REGISTERS
+from dropeact.corpus import REGISTERS, corpus_hash, passages
 from dropeact.pairs import Pair
 from dropeact.store import Cell, Store
 
@@ -65,7 +65,7 @@ def run_record(pair: Pair, texts: int) -> dict[str, Any]:
         "checkpoints": dict.fromkeys(COLUMNS, identity),
         "sets": ["core"],
         "arm": pair.primary_arm,
-        "corpus": "0" * 64,
+        "corpus": corpus_hash(passages()),
         "texts": texts,
         "dtype": "float32",
         "device": "cpu (planted)",

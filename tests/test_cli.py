@@ -59,3 +59,12 @@ def test_a_terminal_without_unicode_shows_what_it_can():
     )
     assert (run.returncode, run.stderr) == (0, b"")
     assert b"region     ratio ? 0.950" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["explain", "sink-rate-rope", "--results="], ["measure", "--out="], ["verify", "--pair="]]
+)
+def test_an_option_without_a_value_is_one_line_and_status_2(words):
+    run = subprocess.run([sys.executable, "-m", "dropeact", *words], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"dropeact: expected a value behind {words[-1]}; got none; give one, or leave the option out\n"

@@ -158,6 +158,22 @@ def test_unusable_file_error_names_the_line(tmp_path: Path, name: str, lines: li
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["text", "id", "register"])
+def test_half_of_a_surrogate_pair_is_named_by_line_and_key(tmp_path: Path, key: str) -> None:
+    lines = objects(20)
+    lines[4] = json.dumps({"text": "It was late.", "id": "five", "register": "own", key: "a \ud83d b"})
+    with pytest.raises(InputError, match=rf'whole characters as "{key}" on line 5 of .*; got half of a surrogate pair'):
+        corpus.from_file(written(tmp_path / "own.jsonl", lines))
+    lines[4] = json.dumps({"text": "A whole one: \U0001f600."})
+    assert len(corpus.from_file(written(tmp_path / "own.jsonl", lines))) == 20
+
+
+def test_json_that_is_nested_too_deep_is_named_by_its_line(tmp_path: Path) -> None:
+    lines = [*objects(20), '{"text": ' + "[" * 200_000]
+    with pytest.raises(InputError, match=r"on line 21 of .*; got no valid JSON"):
+        corpus.from_file(written(tmp_path / "own.jsonl", lines))
+
+
 def test_file_that_is_not_utf8_error_names_the_byte(tmp_path: Path) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes("caf\u00e9 noir".encode("latin-1"))

@@ -58,3 +58,17 @@ def test_without_options_the_accepted_results_are_judged_and_core_would_be_measu
     assert asked(fresh).results == Path("runs/smollm2-135m")
     request = requested(asked(fresh), fresh)
     assert (request.chosen_sets, request.dtype, request.lengths) == (("core",), "float32", ())
+
+
+@pytest.mark.parametrize("name", ["results", "pair", "rope", "baseline", "out", "texts", "only", "device"])
+def test_an_option_without_a_value_is_refused_and_not_taken_for_one_that_was_left_out(name):
+    with pytest.raises(InputError, match=f"expected a value behind --{name}=; got none"):
+        asked(given(f"--{name}="))
+
+
+def test_sets_may_have_spaces_between_them():
+    option = given("--fresh", "--only=core, observe")
+    assert requested(asked(option), option).chosen_sets == ("core", "observe")
+    empty = given("--fresh", "--only=core,")
+    with pytest.raises(InputError, match=r"expected sets of core, .*; got ''; correct --only"):
+        _ = requested(asked(empty), empty).chosen_sets

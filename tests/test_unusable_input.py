@@ -1,5 +1,6 @@
 """What a user can get wrong on each subcommand: one line with the remedy, status 2, no traceback."""
 
+import json
 import shutil
 import sys
 
@@ -118,6 +119,41 @@ def test_a_separator_that_the_tokenizer_lacks_is_named(tmp_path):
         measuring.separator_id("rope")
     known = Measuring(Request(Pair("x", checkpoint, checkpoint, separator=tiny.SEPARATOR)), Store(tmp_path / "run"))
     assert known.separator_id("rope") == 0
+
+
+def test_models_of_different_depth_are_refused_before_anything_is_measured(tmp_path, command):
+    pair = [f"--{name}={tiny.saved(tmp_path / name, layers=layers)}" for name, layers in (("rope", 2), ("drope", 3))]
+    status, said = command("measure", *pair, f"--out={tmp_path / 'run'}")
+    assert status == 2
+    assert said.endswith("expected two models with as many layers; got 2 and 3; choose a pair made from one parent\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pair_whose_tokenizers_read_texts_differently_is_refused_before_anything_is_measured(tmp_path, command):
+    rope, drope = (tiny.saved(tmp_path / name) for name in ("rope", "drope"))
+    file = drope / "tokenizer.json"
+    body = json.loads(file.read_text())
+    words = sorted(body["model"]["vocab"], key=body["model"]["vocab"].get)
+    body["model"]["vocab"] |= {words[-1]: len(words) - 2, words[-2]: len(words) - 1}  # two words change places
+    file.write_text(json.dumps(body))
+    (tmp_path / "own.txt").write_text("\n\n".join(tiny.documents(16, words=900)))
+    where = [f"--rope={rope}", f"--drope={drope}", f"--out={tmp_path / 'run'}", f"--texts={tmp_path / 'own.txt'}"]
+    status, said = command("measure", *where)
+    assert status == 2
+    assert "to read texts as the same tokens; got others for text-01" in said
+    assert not Store(tmp_path / "run").files()
+
+
+def test_texts_of_the_other_half_that_are_too_short_are_refused_before_anything_is_measured(tmp_path, command):
+    checkpoint = tiny.saved(tmp_path / "model")
+    long, short = tiny.documents(16, words=900), tiny.documents(16, words=20, seed=1)
+    texts = [(short if number % 2 else long)[number] for number in range(16)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    where = [f"--rope={checkpoint}", f"--drope={checkpoint}", f"--out={tmp_path / 'run'}"]
+    status, said = command("measure", *where, f"--texts={tmp_path / 'own.jsonl'}")
+    assert status == 2
+    assert "text-02" in said
+    assert not Store(tmp_path / "run").files()
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused_before_the_model_reads_one(tmp_path):

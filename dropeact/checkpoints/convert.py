@@ -14,7 +14,7 @@ from dropeact.checkpoints.load import Checkpoint, load
 
 
 def convert(src: str, dst: str, qk_norm: str | None = None, smollm3: bool = False) -> Path:
-    """Write the checkpoint `src` without rotation into the new folder `dst`, weights unchanged.
+    """Write the checkpoint `src` without rotation into the new folder `dst`: the same weights, in float32.
 
     `qk_norm` (`q`, `k` or `qk`) adds RMSNorms over the full width of queries or keys, starting at 1. `smollm3` writes
     a stock SmolLM3 whose layers all skip the rotation, which other software loads without this package; a plain NoPE

@@ -15,7 +15,7 @@ from dropeact.checkpoints.drope import dropped, unrotated
 from dropeact.checkpoints.identity import resolve
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
 
-__all__ = ["Checkpoint", "check_device", "drop", "load", "resolve"]
+__all__ = ["Checkpoint", "check_device", "dense", "drop", "load", "resolve", "tokenizer_in"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,7 @@ def load(
     found = source(identifier)
     folder = dense(found)
     checked_config(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        raise InputError(
-            f"expected a tokenizer that transformers can read in {folder}; got {_first_line(error)}"
-        ) from error
+    tokenizer = tokenizer_in(folder)
     model = _model(folder, dtype=dtype, device=device, attention=attention)
     identity = resolve(identifier)
     if found.kind == "adapter":
@@ -63,6 +58,22 @@ def load(
             model = dropped(model, attention_type=identity["attention"])
         adapters.apply(model, Path(found.place))
     return Checkpoint(model.eval().requires_grad_(False), tokenizer, identity)
+
+
+def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that lies beside a checkpoint.
+
+    Raises
+    ------
+    InputError
+        When there is none that transformers can read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise InputError(
+            f"expected a tokenizer that transformers can read in {folder}; got {_first_line(error)}"
+        ) from error
 
 
 def check_device(device: str | torch.device) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -28,12 +29,26 @@ for command in (judging.audit, making.convert, making.recalibrate, measuring.tra
     app.command()(command)
 
 
+def refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an option that is given no value: it would read as one that was left out.
+
+    Raises
+    ------
+    InputError
+        For the first such option, like `--results=`.
+    """
+    for word in words:
+        if word.startswith("--") and word.endswith("=") and word.count("=") == 1:
+            raise InputError(f"expected a value behind {word}; got none; give one, or leave the option out")
+
+
 def main() -> None:
     """Run the command; unusable input, or a place that cannot be written, is one line and exit status 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≤ shows a question mark, not a traceback
     try:
+        refuse_empty(sys.argv[1:])
         app()
     except Exception as error:
         line = error if isinstance(error, InputError) else failures.told(error)

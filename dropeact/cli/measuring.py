@@ -99,10 +99,12 @@ def trajectory(
     """
     from dropeact.files import read_dataset, write_dataset
     from dropeact.measurements.measuring import default_device
-    from dropeact.measurements.trajectory import FILE
+    from dropeact.measurements.trajectory import FILE, check_folder
     from dropeact.measurements.trajectory import trajectory as measure_stages
 
+    of = chosen(pair, None, None, None)
+    check_folder(out, of)
     earlier = read_dataset(out / FILE) if extend else None
-    stages = measure_stages(runs, chosen(pair, None, None, None), device=device or default_device(), earlier=earlier)
+    stages = measure_stages(runs, of, device=device or default_device(), earlier=earlier)
     write_dataset(out / FILE, stages)
     print(out / FILE)

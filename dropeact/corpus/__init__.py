@@ -124,7 +124,7 @@ def _entry(place: str, line: str) -> dict[str, str]:
     remedy = 'write one object per line, such as {"id": "my-01", "text": "It was late."}'
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{expected}; got no valid JSON ({error}); {remedy}") from error
     if not isinstance(entry, dict) or "text" not in entry:
         got = f"the keys {sorted(entry)}" if isinstance(entry, dict) else type(entry).__name__
@@ -134,6 +134,11 @@ def _entry(place: str, line: str) -> dict[str, str]:
         if not isinstance(value, str) or not value.strip():
             raise InputError(
                 f'expected a string that is not empty as "{key}" on {place}; got {_shortened(value)}; {remedy}'
+            )
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise InputError(
+                f'expected whole characters as "{key}" on {place}; got half of a surrogate pair in '
+                f"{_shortened(value)}; write the file again from its source, as UTF-8"
             )
     return entry
 

@@ -55,7 +55,7 @@ class Request:
     def chosen_sets(self) -> tuple[str, ...]:
         """The sets asked for; core is always among them, because the others build on it; `all` is long with lengths."""
         every = SETS if self.lengths else SETS[:-1]
-        names = set(every if self.sets == "all" else self.sets.split(","))
+        names = set(every) if self.sets == "all" else {name.strip() for name in self.sets.split(",")}
         if unknown := sorted(names - set(SETS)):
             raise InputError(f"expected sets of {', '.join(SETS)} or all; got {unknown[0]!r}; correct --only")
         if "long" in names and not self.lengths:

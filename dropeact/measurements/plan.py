@@ -10,7 +10,7 @@ from typing import Any
 
 from dropeact import corpus as corpora
 from dropeact.axes import COLUMNS, InputError
-from dropeact.measurements import ablation, behaviour, core, long_context, phenomena, sharing
+from dropeact.measurements import ablation, behaviour, core, long_context, phenomena, preconditions, sharing
 from dropeact.measurements.measuring import SETS, Measuring, Request, Task, device_name, token_counts, versions
 from dropeact.measurements.progress import Progress
 from dropeact.store import Store, canonical
@@ -44,6 +44,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     """
     store = Store(out)
     check_same_pair(request, store)
+    preconditions.same_depth(request.pair)
     measuring, share = Measuring(request, store), sharing.share()
     with store.locked(share.lock):
         if share.rank == 0:
@@ -51,6 +52,9 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
             drop_stale_sets(measuring)
         planned = tasks(measuring)
         missing = [task for task in share.of(planned) if not store.holds(task.cell)]
+        if missing:
+            preconditions.same_tokens(request)
+            preconditions.long_enough(measuring, missing[0].cell.column)
         with Progress(sum(task.passes for task in missing), enabled=progress and share.rank == 0) as bar:
             for task in missing:
                 bar.describe(str(task.cell))
@@ -141,6 +145,7 @@ def run_record(measuring: Measuring, planned: Sequence[Task], sets: Collection[s
         "arm": request.first_tokens,
         "corpus": corpora.corpus_hash(request.corpora["passages"]),
         "texts": len(request.corpora["passages"]),
+        "registers": {passage.id: passage.register for passage in request.corpora["passages"]},
         "dtype": request.dtype,
         "device": device_name(measuring.device),
         "seed": core.SEED,

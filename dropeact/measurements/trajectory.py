@@ -5,6 +5,7 @@ measured and not kept.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dropeact.measurements.core import OBSERVATION_LENGTH
 from dropeact.measurements.observe import observe
 from dropeact.measurements.progress import Progress
 from dropeact.pairs import Pair
+from dropeact.store import Store
 
 FILE = "trajectory.nc"
 SAME_PARENT = 1e-4  # relative; a forward pass repeats itself to about 1e-6
@@ -49,6 +51,7 @@ def trajectory(
             f"expected a trajectory in the arm {pair.primary_arm}; got {arm_of(earlier)}; choose another --out"
         )
     snapshots = sorted((path for run in runs for path in kept(run)), key=tokens_of)
+    check_snapshots(snapshots, pair)
     passages = chosen_passages()
     parts: list[xr.Dataset] = []
     with Progress(len(passages) * (len(snapshots) + 2)) as bar:
@@ -86,6 +89,42 @@ def kept(run: Path) -> list[Path]:
     if not snapshots:
         raise InputError(f"expected a recalibration with snapshots; got none in {run}/snapshots; use --snapshots")
     return snapshots
+
+
+def check_snapshots(snapshots: Sequence[Path], pair: Pair) -> None:
+    """Refuse snapshots that are not stages of one recalibration of the pair's RoPE model.
+
+    Raises
+    ------
+    InputError
+        When one was made from other weights than the pair's, or two are at the same number of tokens.
+    """
+    parent = checkpoints.resolve(pair.rope)
+    for snapshot in snapshots:
+        source = recipe_of(snapshot)["source"]
+        if source["sha256"] != parent["sha256"]:
+            raise InputError(
+                f"expected snapshots of {pair.rope}, the RoPE model of {pair.name}; got one of {source['id']} in "
+                f"{snapshot}; name the pair that it belongs to with --pair"
+            )
+    for one, other in pairwise(snapshots):
+        if tokens_of(one) == tokens_of(other):
+            raise InputError(
+                f"expected one snapshot at each number of tokens; got {one} and {other}; name runs that went on from "
+                "one another, each once"
+            )
+
+
+def check_folder(out: Path, pair: Pair) -> None:
+    """Refuse a folder that holds the results of a pair with another RoPE model.
+
+    Raises
+    ------
+    InputError
+        When `run.json` of the folder names another one.
+    """
+    if (out / "run.json").is_file() and (stored := Store(out).read_run()["pair"]["rope"]) != pair.rope:
+        raise InputError(f"expected results of {pair.rope}; got those of {stored} in {out}; choose another --out")
 
 
 def tokens_of(snapshot: Path) -> int:

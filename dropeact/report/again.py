@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dropeact import pairs
+from dropeact.corpus import corpus_hash, passages
 from dropeact.measured import MissingMeasurement, Model, Protocol
 from dropeact.pairs import Pair
 from dropeact.store import Store
@@ -18,6 +19,7 @@ def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
     pair = pairs.from_dict(run["pair"])
     how = [] if run["arm"] == reached(pair).primary_arm else [f"--arm={run['arm']}"]
     how += [] if run["dtype"] == "float32" else [f"--dtype={run['dtype']}"]
+    how += [] if run["corpus"] == corpus_hash(passages()) else ["--texts=FILE"]  # the file that was given then
     how += [] if claim.set == "core" else [f"--only={claim.set}"]
     if claim.set == "long":
         how.append(f"--lengths={','.join(map(str, lengths(store, run['arm']) or LENGTHS))}")

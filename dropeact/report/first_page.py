@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log
+from math import isfinite, log
 from typing import NamedTuple
 
 from dropeact.audit import Finding
@@ -13,10 +13,11 @@ from dropeact.report.distance import disagreements, falls_short, outside
 from dropeact.verdicts.records import Record
 
 MOST = 5
+EXACTLY = "the same of every text"
 
 
 class Disagreement(NamedTuple):
-    """A contradicted record, and how far its interval lies from the region, in standard deviations over texts."""
+    """A contradicted record, and how far its interval lies from the region."""
 
     record: Record
     distance: str
@@ -42,7 +43,7 @@ def first_page(records: Sequence[Record], audited: Sequence[Finding]) -> FirstPa
     against = disagreements(records)
     counted = [record for record in records if record.verdict not in ("not applicable", "not measured")]
     return FirstPage(
-        disagreements=[Disagreement(r, words.number(outside(r)), falls_short(r)) for r in against[:MOST]],
+        disagreements=[Disagreement(r, away(r), falls_short(r)) for r in against[:MOST]],
         further=against[MOST:],
         supported=[record for record in records if record.verdict == "supported"],
         inconclusive=[record for record in records if record.verdict == "inconclusive"],
@@ -52,6 +53,12 @@ def first_page(records: Sequence[Record], audited: Sequence[Finding]) -> FirstPa
         alpha=ALPHA,
         findings=largest(audited),
     )
+
+
+def away(record: Record) -> str:
+    """How far the interval lies from the region, in standard deviations over texts where texts differ at all."""
+    standardised = outside(record)
+    return f"{words.number(standardised)} standard deviations over texts away" if isfinite(standardised) else EXACTLY
 
 
 def largest(audited: Sequence[Finding]) -> list[Finding]:

@@ -58,8 +58,16 @@ def as_json(records: list[Record], provenance: dict[str, Any]) -> str:
 
 
 def from_json(text: str) -> tuple[list[Record], dict[str, Any]]:
-    """Records and provenance of a verdicts.json."""
+    """Records and provenance of a verdicts.json.
+
+    Raises
+    ------
+    ValueError
+        When it is of a later schema than this version knows.
+    """
     body = json.loads(text)
+    if body["schema"] > SCHEMA:
+        raise ValueError(f"schema {body['schema']}, of a later dropeact than this, which knows {SCHEMA}")
     return [Record(**claim) for claim in body["claims"]], body["provenance"]
 
 

@@ -1,15 +1,18 @@
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from dropeact import bundled
 from dropeact.axes import InputError
-from dropeact.checkpoints.load import load
+from dropeact.checkpoints.load import load, resolve
 from dropeact.files import read_dataset, write_dataset
 from dropeact.measurements import trajectory as trajectories
-from dropeact.measurements.trajectory import continued, kept, tokens_of
+from dropeact.measurements.trajectory import check_folder, check_snapshots, continued, kept, tokens_of
 from dropeact.pairs import Pair
 from dropeact.report.trajectory_figure import CAPTION, caption
+from tests import synthetic_results as synthetic
 from tests.checkpoints import tiny
 
 
@@ -44,7 +47,7 @@ def test_a_run_without_snapshots_is_refused(tmp_path):
 
 def test_every_stage_begins_in_the_primary_arm_of_the_pair_against_the_tokens_that_are_observed(tmp_path, monkeypatch):
     checkpoint, seen = load(str(tiny.saved(tmp_path / "model"))), []
-    pair = Pair("tiny", "rope", "drope", primary_arm="bos")
+    pair = Pair("tiny", str(tmp_path / "model"), "drope", primary_arm="bos")
     real = trajectories.observe
 
     def observed(model, tokens, **options):
@@ -78,3 +81,38 @@ def test_a_snapshot_with_a_damaged_recipe_is_one_line(tmp_path, text):
     (tmp_path / "recipe.json").write_text(text)
     with pytest.raises(InputError, match=r"expected recipe.json beside adapter.safetensors in .*; got none; copy it"):
         tokens_of(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    """A RoPE model, as a pair with itself, and the hash of its weights."""
+    folder = str(tiny.saved(tmp_path_factory.mktemp("parent") / "model"))
+    return Pair("tiny", folder, folder), resolve(folder)["sha256"]
+
+
+def snapshot(folder, sha256, tokens):
+    folder.mkdir(parents=True)
+    (folder / "recipe.json").write_text(json.dumps({"source": {"id": "other", "sha256": sha256}, "tokens": tokens}))
+    return folder
+
+
+def test_snapshots_of_other_weights_are_refused_before_anything_is_measured(tmp_path, parent):
+    pair, own = parent
+    check_snapshots([snapshot(tmp_path / "a", own, 10), snapshot(tmp_path / "b", own, 20)], pair)
+    with pytest.raises(InputError, match=r"the RoPE model of tiny; got one of other in .*c; name the pair"):
+        check_snapshots([tmp_path / "a", snapshot(tmp_path / "c", "0" * 64, 30)], pair)
+
+
+def test_a_run_that_is_named_twice_is_refused(tmp_path, parent):
+    pair, own = parent
+    run = snapshot(tmp_path / "run" / "snapshots" / "one", own, 10).parents[1]
+    with pytest.raises(InputError, match=r"one snapshot at each number of tokens; got .*one and .*one"):
+        trajectories.trajectory([run, run], pair)
+
+
+def test_a_folder_of_another_rope_model_is_refused(tmp_path):
+    folder = synthetic.results(tmp_path)
+    check_folder(folder, synthetic.PAIR)
+    check_folder(tmp_path / "new", Pair("tiny", "else", "drope"))
+    with pytest.raises(InputError, match="expected results of else; got those of rope in"):
+        check_folder(folder, Pair("tiny", "else", "drope"))

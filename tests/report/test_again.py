@@ -60,3 +60,9 @@ def test_explain_ends_with_that_command(tmp_path):
         last == "again: pytest -m claims --rope=rope --drope=drope --fresh --out=runs/sink-rate-rope -k sink-rate-rope"
     )
     assert read(last.removeprefix("again: "))[0].pair.rope == "rope"
+
+
+def test_texts_of_a_users_own_are_asked_for_again(tmp_path):
+    own = synthetic.run_record(KNOWN, 32) | {"corpus": "1" * 64}
+    request, *_ = read(command(Store(tmp_path), own, load_claims()["sink-rate-rope"]))
+    assert request.texts == "FILE"

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from dropeact import measured as views
+from dropeact.axes import InputError
 from dropeact.estimators import NotApplicable, Untestable, difference, mean, ratio
 from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate
@@ -14,6 +15,7 @@ from dropeact.report.explain import described
 from dropeact.store import Store
 from dropeact.verdicts import judge, load_claims
 from dropeact.verdicts.registry import Claim, Layers, Sets
+from dropeact.verdicts.sides import baseline
 from tests.synthetic_results import PAIR, results
 
 
@@ -305,6 +307,38 @@ def test_the_write_layer_is_selected_on_the_other_half(planted):
 def test_missing_cells_raise_by_name(planted):
     with pytest.raises(MissingMeasurement, match="rope/passages-first/nothing"):
         views.natural(Store(planted), PAIR).rope.measurement("nothing")
+
+
+def test_registers_are_those_that_the_run_names_and_else_stand_in_the_ids(tmp_path):
+    folder = results(tmp_path, texts=16)
+    rope = views.natural(Store(folder), PAIR).rope
+    by_id = rope.registers(rope.nats("baseline"))
+    assert by_id[:4] == ["literary", "technical", "conversational", "factual"]
+    run = Store(folder).read_run()
+    ids = rope.nats("baseline")["text"].values.tolist()
+    Store(folder).write_run(run | {"registers": dict.fromkeys(ids[:3], "own")})
+    assert rope.registers(rope.nats("baseline")) == ["own"] * 3 + by_id[3:]
+
+
+def test_a_claim_about_registers_follows_the_run_json(tmp_path):
+    folder = results(tmp_path, texts=32, plant={"rope": {"technical": 3.0}, "drope": {"technical": 3.0}})
+    view = views.natural(Store(folder), PAIR)
+    judge_registers = load_claims()["disruption-consistent-across-text-types"].function
+    judge_registers(view)
+    run = Store(folder).read_run()
+    Store(folder).write_run(
+        run | {"registers": dict.fromkeys(view.rope.nats("baseline")["text"].values.tolist(), "own")}
+    )
+    with pytest.raises(NotApplicable, match="the texts are not of the registers"):
+        judge_registers(view)
+
+
+def test_verdicts_of_a_later_schema_are_no_baseline(tmp_path):
+    (tmp_path / "verdicts.json").write_text('{"schema": 99, "claims": [], "provenance": {}}')
+    with pytest.raises(
+        InputError, match=r"expected a verdicts.json of dropeact; got .*: schema 99, of a later dropeact"
+    ):
+        baseline(tmp_path)
 
 
 def test_regions_of_the_declared_wording():

@@ -1,0 +1,60 @@
+"""What two checkpoints and the texts must be before the first cell is measured; each refusal is one line."""
+
+from dropeact.axes import HALVES, InputError
+from dropeact.checkpoints.load import dense, tokenizer_in
+from dropeact.checkpoints.source import source
+from dropeact.measurements import core, shapes
+from dropeact.measurements.measuring import Measuring, Request
+from dropeact.pairs import Pair
+
+READ_ALIKE = 4  # texts that both tokenizers read
+
+
+def same_depth(pair: Pair) -> None:
+    """Refuse two models of different depth, where both have a config to read.
+
+    Raises
+    ------
+    InputError
+        When one has more layers than the other.
+    """
+    named = [identifier for identifier in (pair.rope, pair.drope) if source(identifier).kind in ("folder", "hub")]
+    layers = [shapes.config_of(identifier).get("num_hidden_layers") for identifier in named]
+    if len(set(layers)) > 1:
+        raise InputError(
+            f"expected two models with as many layers; got {layers[0]} and {layers[1]}; "
+            "choose a pair made from one parent"
+        )
+
+
+def same_tokens(request: Request) -> None:
+    """Refuse two tokenizers that read a text differently: models are compared token by token.
+
+    Raises
+    ------
+    InputError
+        When one of the first texts becomes other tokens.
+    """
+    folders = [dense(source(identifier)) for identifier in (request.pair.rope, request.pair.drope)]
+    if folders[0] == folders[1]:
+        return
+    one, other = map(tokenizer_in, folders)
+    for text in request.corpora["passages"][:READ_ALIKE]:
+        read = [tokenizer(text.text, add_special_tokens=False)["input_ids"] for tokenizer in (one, other)]
+        if read[0] != read[1]:
+            raise InputError(
+                f"expected {request.pair.rope} and {request.pair.drope} to read texts as the same tokens; got others "
+                f"for {text.id}; put the tokenizer of the one beside the other"
+            )
+
+
+def long_enough(measuring: Measuring, column: str) -> None:
+    """Refuse texts of either half that are too short, by the tokenizer of a model that is needed anyway.
+
+    Raises
+    ------
+    InputError
+        When a text has too few tokens, or one that the model has no embedding of.
+    """
+    for half in HALVES:
+        measuring.tokens(column, "passages", half, core.OBSERVATION_LENGTH)
