@@ -78,14 +78,17 @@ def explain(
     results: Annotated[
         Path | None, typer.Option("--results", help="Stored results (default: the accepted ones).")
     ] = None,
+    own: Annotated[
+        list[Path] | None, typer.Option("--claims", help="Claims of your own: a file, or a folder of test_*.py.")
+    ] = None,
 ) -> None:
     """Show a claim's statement, formula, region, per-text table, published value and the command that measures it.
 
-    Example: dropeact explain massive-query-reduction
+    Examples: dropeact explain massive-query-reduction; dropeact explain my-claim --claims=mine.py
     """
     from dropeact.report.explain import explained
 
-    print("\n".join(explained(claim, results)))
+    print("\n".join(explained(claim, results, own or ())))
 
 
 def accept(directory: Annotated[Path, typer.Argument(help="A measured run.")]) -> None:

@@ -1,5 +1,6 @@
 """One claim in full: statement, formula, region, numbers per text, published value, the command that measures it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from dropeact.store import Store
 from dropeact.verdicts import Claim, Record, expected, judge, load_claims
 
 
-def explained(id: str, directory: Path | None = None) -> list[str]:
-    """The lines of `dropeact explain`."""
-    claims = load_claims()
+def explained(id: str, directory: Path | None = None, own: Iterable[Path] = ()) -> list[str]:
+    """The lines of `dropeact explain`, of a claim of the project or of the files in `own`."""
+    claims = load_claims(own)
     if id not in claims:
         near = ", ".join(name for name in claims if id.split("-")[0] in name) or "see `dropeact claims`"
         raise InputError(f"expected the id of a claim; got {id!r}; {near}")
@@ -24,7 +25,7 @@ def explained(id: str, directory: Path | None = None) -> list[str]:
     store = Store(folder)
     run = store.read_run()
     pair = pairs.from_dict(run["pair"])
-    judged = judge(folder, families=expected.load(pair.name).families)
+    judged = judge(folder, claims=claims, families=expected.load(pair.name).families)
     claim = claims[id]
     lines = [f"{id}: {claim.statement}", "", *claim.formula.splitlines(), ""]
     for record in (record for record in judged if record.id == id):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dropeact.report.explain import explained
 from tests.synthetic_results import PAIR, results
 
 ROOT = Path(__file__).parents[2]
+ACCEPTED = ROOT / "results" / "smollm2-135m"
 MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak": 0.5, "entropy": 0.4, "massive": 0.5}
 
 
@@ -113,7 +115,23 @@ def test_claims_of_a_users_own_need_no_accepted_verdict_on_a_locked_pair(tmp_pat
     (tmp_path / "mine.py").write_text(OWN.format(share=share))
     run = claims(f"--claims={tmp_path / 'mine.py'}", "-k", "my-own")
     assert run.returncode == status, run.stdout
-    assert "dropeact explain my-own" not in run.stdout  # which knows the project's claims
+    shown = f"`dropeact explain my-own --results={ACCEPTED} --claims={tmp_path / 'mine.py'}`"
+    assert (shown in run.stdout) == (status == 1)
+
+
+def test_the_claim_that_the_documentation_shows_is_judged_and_explained(tmp_path):
+    code = (ROOT / "docs" / "claims.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "mine.py").write_text(code)
+    run = claims(f"--claims={tmp_path / 'mine.py'}", "-k", "sinks-before-the-write")
+    assert run.returncode == 0, run.stdout
+    assert "1 passed" in run.stdout
+    lines = explained("sinks-before-the-write", ACCEPTED, [tmp_path / "mine.py"])
+    assert lines[0].endswith("Before the write layer RoPE has at most half as many sinks as after it.")
+    assert any(line.split()[:2] == ["verdict", "inconclusive"] for line in lines)
+    assert lines[-1].endswith(
+        f"--claims={tmp_path / 'mine.py'} --out=runs/{lines[0].split(':')[0]} -k sinks-before-the-write"
+    )
+    assert sum(line.split()[0].isdecimal() for line in lines if line.strip()) == 32
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "two workers"])
