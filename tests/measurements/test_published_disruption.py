@@ -12,6 +12,7 @@ from dropeact.estimators import Untestable
 from dropeact.measured import MissingMeasurement, natural, replication
 from dropeact.measurements import core, plan
 from dropeact.store import Store
+from tests import synthetic_results as synthetic
 from tests.checkpoints import tiny
 
 LAYERS, HALF = 2, "A"
@@ -79,6 +80,13 @@ def test_what_was_zeroed_is_stored_beside_the_losses_against_the_planted_channel
     rope.published_disruption["dose"].loc[{"selected_on": "B"}] = 0
     with pytest.raises(Untestable, match="no channel is massive in both models"):
         rope.require_dose()
+
+
+def test_planted_cells_have_the_variables_and_dimensions_of_these(measuring):
+    measured = replication(measuring.store, measuring.request.pair).rope.published_disruption
+    planted = synthetic.published_disruption(np.random.default_rng(0), ["a", "b"], HALF, {})
+    assert set(planted.variables) <= set(measured.variables)
+    assert all(set(planted[name].dims) == set(measured[name].dims) for name in planted.data_vars)
 
 
 def test_the_natural_protocol_does_not_read_them(measuring):
