@@ -60,3 +60,7 @@ class InputError(Exception):
 def other_half(half: str) -> str:
     """Name the half that judges what `half` selected, and the reverse."""
     return {"A": "B", "B": "A"}[half]
+
+
+class Untestable(Exception):
+    """The measurement cannot carry the claim: NaN, a failed manipulation check, a baseline at chance."""

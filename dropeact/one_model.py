@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import HALVES, MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, Column
-from dropeact.estimators.outcomes import Untestable
+from dropeact.axes import HALVES, MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, Column, Untestable
 from dropeact.store import Store
 
 

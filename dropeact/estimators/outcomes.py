@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from dropeact.axes import Untestable
+
+__all__ = ["NotApplicable", "PValues", "Untestable", "remark", "remarking"]
 _heard: ContextVar[list[str] | None] = ContextVar("remarks", default=None)
 
 
@@ -24,10 +27,6 @@ def remarking() -> Iterator[list[str]]:
         yield remarks
     finally:
         _heard.reset(token)
-
-
-class Untestable(Exception):
-    """The measurement cannot carry the claim: NaN, a failed manipulation check, a baseline at chance."""
 
 
 class NotApplicable(Exception):
