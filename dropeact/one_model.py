@@ -206,7 +206,8 @@ class Model:
 
     def registers(self, values: xr.DataArray) -> list[str]:
         """The register of each text of `values`, as `run.json` names it; older results have it before the id's dash."""
-        named = self.store.read_run().get("registers", {})
+        told = (self.store.directory / "run.json").is_file()
+        named = self.store.read_run().get("registers", {}) if told else {}
         return [named.get(id, id.rpartition("-")[0]) for id in map(str, values["text"].values)]
 
     def loss_without(self, part: str) -> xr.DataArray:

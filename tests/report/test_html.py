@@ -91,9 +91,7 @@ def test_the_page_begins_with_the_same_disagreements_as_the_report(page, records
     found = first_page(records, ())
     assert found.disagreements
     for item in found.disagreements:
-        said = (
-            f"Measured {unlabelled(item.record)} ({item.record.reason}), {item.distance} standard deviations over texts"
-        )
+        said = f"Measured {unlabelled(item.record)} ({item.record.reason}), {item.distance};"
         assert " ".join(said.split()) in text, item.record.key
 
 
