@@ -6,9 +6,8 @@ import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES
 from dropeact.corpus import retrieval as prompts
-from dropeact.measurements import behaviour, completions, growing_cache, retrieval
+from dropeact.measurements import attention, behaviour, completions, core, growing_cache, retrieval
 from dropeact.measurements.measuring import Measuring, Task
-from dropeact.probes import attention
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
@@ -21,7 +20,7 @@ def tasks(measuring: Measuring) -> Iterator[Task]:
 def found_numbers(measuring: Measuring, column: str, half: str, length: int) -> Task:
     """Hidden numbers of one half in texts of one length, asked of the undisturbed model."""
     asked = {"length": length, "haystack": behaviour.haystack_hash()}
-    code = (retrieval, prompts, completions, growing_cache, attention)
+    code = (retrieval, prompts, completions, growing_cache, attention, *core.PROBES)
     cell = measuring.cell(column, "passages", half, f"long_retrieval.{length}", code, **asked)
 
     def measure() -> xr.Dataset:
