@@ -55,6 +55,7 @@ def knowledge(
     }
     parts = []
     for interventions in conditions.values():
+        # undisturbed, too: attention of this package does not repeat keys and values for each query head
         with attending(model), intervening(model, *interventions), torch.no_grad():
             parts.append(_asked(model, tokenizer, items, list(first_ids), at_once).assign_coords(coords))
     asked = xr.concat(parts, xr.Variable("condition", np.array(list(conditions)))).transpose("text", "condition")

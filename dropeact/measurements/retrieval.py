@@ -83,6 +83,7 @@ def retrieval(
             for condition, interventions in conditions.items():
                 if length in (only or {}).get(condition, lengths):
                     asked = condition in verified and form == "plain"
+                    # undisturbed, too: attention of this package does not repeat keys and values for each query head
                     with attending(model), intervening(model, *interventions), torch.no_grad():
                         answered = _answered(model, tokenizer, made, list(first_ids), verified=asked)
                     parts[form, length, condition] = answered

@@ -40,7 +40,9 @@ class ZeroDims:
     """Take channels of queries and keys out of q k^T as attended: after QK-norm and rotation, for every key in a cache.
 
     q_i . k_j = sum over channels d that are zeroed in neither: the term of any other is 0 whatever the other side is.
-    So the query is set to 0 for both, and a cache of keys, which is the larger by far, is not copied at every step.
+    So the query is set to 0 for both, and a cache of keys, which is the larger by far, is not copied at every step. A
+    key that is infinite there gives NaN: no number, not a wrong one. What a later intervention puts into such a key is
+    without effect, too.
     Masks are per row of the batch (or one for all): rows can hold the same text under different conditions.
     """
 

@@ -252,6 +252,27 @@ def test_rows_of_real_tokens_do_not_see_padding(model, side: str) -> None:
     torch.testing.assert_close(entropy[..., real[0].bool()], alone, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4], ids=["mqa", "gqa", "mha"])
+def test_masked_attention_that_repeats_no_key_against_eager_attention(kv_heads: int, monkeypatch) -> None:
+    """Four query heads, a few queries after a cache, every row with padding of its own: the path of answers."""
+    generator = torch.Generator().manual_seed(kv_heads)
+    query, key, value = (
+        torch.randn(3, heads, tokens, 8, generator=generator)
+        for heads, tokens in ((4, 5), (kv_heads, 11), (kv_heads, 11))
+    )
+    mask = torch.ones(5, 11, dtype=torch.bool).tril(6).expand(3, 1, 5, 11).clone()
+    for row, padding in enumerate((0, 2, 4)):
+        mask[row, ..., :padding] = False
+    module = nn.Module()
+    module.num_key_value_groups = 4 // kv_heads
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: pytest.fail("keys were repeated"))
+    output, _ = attend(module, query, key, value, mask, scaling=0.7)
+    repeated = [heads.repeat_interleave(4 // kv_heads, 1) for heads in (key, value)]
+    scores = (0.7 * query.double() @ repeated[0].double().mT).masked_fill(~mask, -torch.inf)
+    expected = (scores.softmax(-1) @ repeated[1].double()).transpose(1, 2)
+    torch.testing.assert_close(output.double(), expected, atol=1e-6, rtol=1e-6)
+
+
 def test_a_mean_that_counts_padding_disagrees_with_the_unpadded_text(model) -> None:
     ids = tiny_models.tokens(1, 30)
     padded = torch.cat([ids, torch.zeros(1, 10, dtype=torch.long)], 1)
