@@ -263,10 +263,8 @@ def test_masked_attention_that_repeats_no_key_against_eager_attention(kv_heads: 
     mask = torch.ones(5, 11, dtype=torch.bool).tril(6).expand(3, 1, 5, 11).clone()
     for row, padding in enumerate((0, 2, 4)):
         mask[row, ..., :padding] = False
-    module = nn.Module()
-    module.num_key_value_groups = 4 // kv_heads
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: pytest.fail("keys were repeated"))
-    output, _ = attend(module, query, key, value, mask, scaling=0.7)
+    output, _ = attend(nn.Module(), query, key, value, mask, scaling=0.7)
     repeated = [heads.repeat_interleave(4 // kv_heads, 1) for heads in (key, value)]
     scores = (0.7 * query.double() @ repeated[0].double().mT).masked_fill(~mask, -torch.inf)
     expected = (scores.softmax(-1) @ repeated[1].double()).transpose(1, 2)

@@ -13,8 +13,9 @@ from dropeact.estimators.prediction import published_effect, replication
 from dropeact.report import write
 from dropeact.report.distance import disagreements, distance, falls_short, outside
 from dropeact.report.effects import replications, sentence
-from dropeact.report.first_page import MOST, first_page, largest, unlabelled
+from dropeact.report.first_page import MOST, away, first_page, largest, unlabelled
 from dropeact.report.overview_figure import overview_figure, rows
+from dropeact.report.words import number
 from dropeact.verdicts import judge
 from tests.synthetic_results import results
 
@@ -64,6 +65,12 @@ def test_distance_without_spread_is_infinite_and_without_bounds_none(records):
     assert distance(exact) == (-inf, -inf, -inf)
     assert distance(placed(records[0], ("ratio", 5.0, None), 2.0, None, None)) is None
     assert distance(replace(exact, estimate=None)) is None
+
+
+def test_a_distance_that_no_text_varies_is_not_told_in_standard_deviations(records):
+    varied = placed(records[0], ("difference", 5.0, None), 2.0, 1.9, 2.1)
+    assert away(varied) == f"{number(outside(varied))} standard deviations over texts away"
+    assert away(placed(records[0], ("difference", 5.0, None), 2.0, 2.0, 2.0)) == "the same of every text"
 
 
 def test_a_denied_effect_goes_before_one_that_falls_short(records):
