@@ -4,6 +4,7 @@ None of this is the declared rule: every setting is judged by itself, without Ho
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from dropeact.axes import COLUMNS, LAMBDAS, SINK_THRESHOLD, SITES
 from dropeact.estimators import PValues
 from dropeact.measured import Measured, MissingMeasurement, Protocol, natural
+from dropeact.one_model import CACHED
 from dropeact.pairs import Pair
 from dropeact.store import Store
 from dropeact.verdicts.registry import Claim
@@ -68,7 +70,9 @@ def strips(measured: Measured, claims: Mapping[str, Claim]) -> dict[str, Strip]:
 def _read(measured: Measured) -> Measured:
     """The same, with what every setting shares read once."""
     for model in (measured.rope, measured.dropped, measured.drope):
-        _ = model.observations
+        for name in CACHED:
+            with suppress(MissingMeasurement):
+                getattr(model, name)
     return measured
 
 
