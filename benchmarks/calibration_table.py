@@ -30,8 +30,8 @@ def page(
         "in at least 94 %. The promise is for normal noise, t with 3 degrees of freedom, and symmetric contamination "
         "(one text in ten with five times the spread). One-sided contamination (one text in ten five deviations up), "
         "lognormal noise and rare counts (Poisson, mean 0.1) are reported, not promised: there the t-test errs. "
-        "So it may for a planted claim whose contrast is skewed beyond 1 in size, which a report flags and the table "
-        "marks.",
+        "The same holds for a planted claim whose contrast has a skewness beyond ±1; reports flag such contrasts and the "
+        "table marks them.",
         "",
         f"**{len(asserted)} promises tested, {len(wrong)} broken** beyond Monte Carlo error (99.9 % binomial bound "
         "over all of them together).",
@@ -50,8 +50,8 @@ def page(
             )
         ],
         "",
-        f"Over all claim functions together {_percent(sum(r.wrong for r in pooled) / sum(r.runs for r in pooled))} of "
-        f"{sum(r.runs for r in pooled):,} chances of a wrong verdict were taken.",
+        f"Over all claim functions, {_percent(sum(r.wrong for r in pooled) / sum(r.runs for r in pooled))} of "
+        f"{sum(r.runs for r in pooled):,} possible wrong verdicts occurred.",
         "",
         f"## Records: wrong verdicts by estimator shape, {RUNS:,} samples each",
         "",

@@ -15,10 +15,10 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
         "",
         "Written by `python -m benchmarks.performance` from `benchmarks/results/performance.json`. Everything here was "
         "measured, with the machine and the date beside it; what is computed instead stands in [scaling](scaling.md). "
-        "Ways that do the same thing are timed in turn, in one process: a ratio is the median over rounds of one way's "
-        "time to the first way's in the same round, with its range. Peak memory is the process's largest resident size "
-        "during one pass, weights included, and with them memory that the allocator kept of passes before it: a way "
-        "that runs after a larger one, or frees many arrays of middle size, shows more than it needs.",
+        "Alternatives are timed in turn within one process; a ratio is the median over rounds of an alternative's time "
+        "divided by the first one's in the same round, with its range. Peak memory is the largest resident size of the "
+        "process during a pass. It includes the weights and memory that the allocator kept from earlier passes, so an "
+        "alternative that runs after a larger one, or frees many arrays of middle size, may show more than it needs.",
         "",
         *table(stored),
         *_part(stored, "passes", "One text through the RoPE model", _pass_rows),

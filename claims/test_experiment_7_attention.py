@@ -1,5 +1,7 @@
 """Experiment 7: how much attention goes to the first key, and how much stays near, over 512 tokens of text."""
 
+import xarray as xr
+
 from dropeact.estimators import Conjunction, Estimate, both, difference
 from dropeact.estimators.regions import equivalent_share
 from dropeact.measured import Measured, Model
@@ -7,7 +9,7 @@ from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates_difference
 
 
-def sink_heads(model: Model):
+def sink_heads(model: Model) -> xr.DataArray:
     """Share of heads whose queries 1..511 give the first key at least 0.3 on average, per text."""
     scores = model.sink_scores(length=512)
     return (scores >= model.protocol.sink_threshold).where(scores.notnull()).mean(["layer", "head"], skipna=False)

@@ -14,7 +14,7 @@ from dropeact.verdicts.replication import replicates
 TEXTS = "share of texts"
 
 
-def density(model: Model, tensor: str):
+def density(model: Model, tensor: str) -> xr.DataArray:
     """Massive values per channel of the tensor and layer: Query has more heads than Key and Value."""
     norms = model.observations[f"{tensor}_norm"]
     heads = norms.sizes.get("head", norms.sizes.get("kv_head", 0))

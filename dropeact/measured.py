@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Measured:
-    """Both models and the merely dropped one, under one protocol."""
+    """The RoPE, just-dropped and DroPE models of one pair, read under one protocol."""
 
     def __init__(self, store: Store, pair: Pair, protocol: Protocol) -> None:
         self.store, self.pair, self.protocol = store, pair, protocol

@@ -29,11 +29,11 @@ def test_workflow_files_follow_the_published_schema(file, schema):
 
 
 def test_every_input_that_the_workflow_gives_is_one_of_the_action():
-    for file in WORKFLOWS:
-        for job in yaml.safe_load(file.read_text())["jobs"].values():
-            for step in job["steps"]:
-                if step.get("uses") == "./":
-                    assert set(step["with"]) <= set(ACTION["inputs"])
+    jobs = [job for file in WORKFLOWS for job in yaml.safe_load(file.read_text())["jobs"].values()]
+    using = [step for job in jobs for step in job["steps"] if step.get("uses") == "./"]
+    assert using
+    for step in using:
+        assert set(step["with"]) <= set(ACTION["inputs"])
 
 
 def test_no_script_interpolates_an_expression():

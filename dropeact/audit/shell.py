@@ -21,17 +21,18 @@ def command(
     style: Style = "text",
     expect: Path | None = None,
 ) -> int:
-    """Audit and print: 0 nothing differs, or just what `expect` lists; 1 otherwise; 2 unusable input.
+    """Audit, print and return the exit status: 0 nothing differs, or just what `expect` lists; 1 otherwise.
 
     Without `checks` and `evidence` the published study is audited. With `expect`, a difference that is not in the file,
     one with another verdict, and one in the file that is gone are listed on standard error.
+
+    Raises
+    ------
+    InputError
+        When a file is missing or malformed, or one of `checks` and `evidence` is given without the other.
     """
-    try:
-        findings = audit(*_files(checks, evidence))
-        surprises = unexpected(findings, read_expected(expect)) if expect else _differences(findings)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    findings = audit(*_files(checks, evidence))
+    surprises = unexpected(findings, read_expected(expect)) if expect else _differences(findings)
     print(_RENDERERS[style](findings))
     if expect:
         print("\n".join(surprises) or f"all differences are those of {expect}", file=sys.stderr)

@@ -18,7 +18,7 @@ from dropeact.checkpoints.source import ADAPTER, RECIPE, source
 
 
 def folder_of(identifier: str) -> Path:
-    """Return the adapter folder that is named: the folder itself, a recalibrated checkpoint's, or the shipped one.
+    """Find the adapter behind an identifier: the folder itself, that of a recalibrated checkpoint, or the shipped one.
 
     Raises
     ------

@@ -198,7 +198,7 @@ class IdentityRotation(nn.Module):
         self.rotary = rotary
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Angles of no position."""
+        """The cosines (1) and sines (0) of no rotation, in the shape that the rotation would have."""
         cos, sin = self.rotary(*args, **kwargs)
         return torch.ones_like(cos), torch.zeros_like(sin)
 

@@ -9,7 +9,7 @@ COLUMNS = ("step", "tokens", "loss", "learning_rate", "seconds", "heldout")
 
 
 class Log:
-    """Appends rows to a CSV file, each written through at once; rows after a state that is gone on from are dropped."""
+    """Appends rows to a CSV file, each flushed at once; a run resumed from a saved state drops the rows after it."""
 
     def __init__(self, file: Path, bins: int):
         self.file = file

@@ -1,14 +1,12 @@
 """Which weights are trained, and what they became: all, attention and norms, or low-rank factors (LoRA)."""
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dropeact.checkpoints import adapters
 
-Trainables = Literal["all", "attention", "lora"]
-TRAINABLES: tuple[Trainables, ...] = get_args(Trainables)
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 

@@ -63,15 +63,16 @@ def recalibrate(
 
     Example: dropeact recalibrate embedded:smollm2-135m mine --corpus=texts.jsonl --budget-minutes=120
     """
+    given = dict(locals())  # before anything else is local
     from dropeact.checkpoints.options import Options
     from dropeact.checkpoints.recalibrate import recalibrate as train
 
-    print(train(Options(**recalibration_options(locals()))))
+    print(train(Options(**recalibration_options(given))))
 
 
 def recalibration_options(given: dict) -> dict:
     """The command's options by the names of `Options`."""
-    named = {name: value for name, value in given.items() if name not in ("src", "dst", "Options", "train")}
+    named = {name: value for name, value in given.items() if name not in ("src", "dst")}
     try:
         named["snapshots"] = tuple(float(share) for share in given["snapshots"].split(",") if share.strip())
     except ValueError:

@@ -1,8 +1,8 @@
 """Labelled arrays -> estimate, interval, p: one contrast per text, one-sample t, Fieller for ratios.
 
 Everything a claim may return lives here: `mean`, `difference` and `ratio` give an `Estimate`; `both`, `only`,
-`argmax` and `every` combine several into a `Conjunction` or an `Argmax`. Each has `value`, `low`, `high`, `n` and
-`p_values(region)`, the one-sided evidence for the region and for its complement.
+`argmax` and `every` combine several into a `Conjunction` or an `Argmax`. Each has `p_values(region)`, the one-sided
+evidence for the region and for its complement; an `Estimate` also has `value`, `low`, `high` and `n`.
 """
 
 from dropeact.estimators.compound import Argmax, Conjunction, EveryArgmax, Part, argmax, both, every, only

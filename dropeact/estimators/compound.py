@@ -7,7 +7,6 @@ the evidence against is the smallest p times the number of parts (Bonferroni).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import nan
 from typing import NamedTuple
 
 import numpy as np
@@ -105,11 +104,6 @@ class Argmax:
     def closest(self) -> Estimate:
         """The winner's lead over the rival that comes closest; of several that are ahead of it, the farthest."""
         return max(self.rivals.values(), key=lambda lead: (lead.tails(0.0)[0], -lead.value))
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The interval of the closest lead."""
-        return self.closest.interval if not self.closest.is_exact else (nan, nan)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Estimate:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval; the estimate itself where exact, (-inf, inf) where the denominator may be zero."""
+        """The 95 % interval; (nan, nan) where exact, (-inf, inf) where the denominator may be zero."""
         if self.is_exact:
             return nan, nan
         return fieller(self.numerator, self.denominator)

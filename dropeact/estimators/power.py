@@ -1,7 +1,7 @@
 """What a sample could show: the smallest effect at 80 % power, and how many texts would decide."""
 
 from functools import lru_cache
-from math import ceil, isnan, sqrt
+from math import isnan, sqrt
 
 import numpy as np
 from scipy import special
@@ -50,7 +50,7 @@ def deciding_texts(effect: float, family: int = 1) -> int | None:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if power(effect, middle, ALPHA / family) < POWER else (low, middle)
-    return ceil(high)
+    return high
 
 
 @lru_cache

@@ -1,6 +1,7 @@
 """Make a run the accepted one of its pair: its store, its verdicts and the lock, and say what changed."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from dropeact import bundled
@@ -17,7 +18,7 @@ OPEN, CLOSE = "<!-- table -->", "<!-- /table -->"
 
 def accept(directory: Path) -> list[str]:
     """Copy the run beside the others in results/, lock its verdicts, and return one line per verdict that moved."""
-    home = bundled.folder("results") if _has_results() else bundled.folder("claims").parent / "results"
+    home = bundled.folder("claims").parent / "results"
     if home.parent.name == "_bundled":
         raise InputError("expected a source checkout; got an installed package; accept results in a clone")
     run = Store(directory).read_run()
@@ -31,24 +32,31 @@ def accept(directory: Path) -> list[str]:
     sizes = {family: 0 for family in before.families}
     records = judge(directory, families=sizes)  # before anything is replaced: a damaged run ends here
     if directory.resolve() != target.resolve():
-        staged = target.with_name(f"{pair}.tmp")
-        shutil.rmtree(staged, ignore_errors=True)
-        shutil.copytree(directory / "store", staged / "store", ignore=shutil.ignore_patterns("*.tmp.*"))
-        shutil.copy2(directory / "run.json", staged / "run.json")
-        if shown := trajectory_of(directory, target):
-            shutil.copy2(shown, staged / TRAJECTORY)
-        shutil.rmtree(target, ignore_errors=True)
-        staged.rename(target)
+        _copy(directory, target)
     write_text(expected.path(pair), expected.as_toml(records))
     write(target, replace=True)
     update_readme(target, home.parent / "README.md")
-    now = expected.load(pair)
-    moved = [
-        f"{key}: {before.verdicts.get(key, 'new')} -> {now.verdicts.get(key, 'gone')}"
-        for key in sorted(set(before.verdicts) | set(now.verdicts))
-        if before.verdicts.get(key) != now.verdicts.get(key)
-    ]
+    moved = _moved(before.verdicts, expected.load(pair).verdicts)
     return [f"accepted: {target}", *(moved or ["no verdict changed"])]
+
+
+def _copy(directory: Path, target: Path) -> None:
+    """Replace the accepted results by those of a run."""
+    staged = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(directory / "store", staged / "store", ignore=shutil.ignore_patterns("*.tmp.*"))
+    shutil.copy2(directory / "run.json", staged / "run.json")
+    if shown := trajectory_of(directory, target):
+        shutil.copy2(shown, staged / TRAJECTORY)
+    shutil.rmtree(target, ignore_errors=True)
+    staged.rename(target)
+
+
+def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """One line for each record whose verdict changed, came or went."""
+    keys = sorted({*before, *now})
+    turned = [(key, before.get(key, "new"), now.get(key, "gone")) for key in keys]
+    return [f"{key}: {old} -> {new}" for key, old, new in turned if old != new]
 
 
 def trajectory_of(run: Path, accepted: Path) -> Path | None:
@@ -76,11 +84,3 @@ def update_readme(results: Path, readme: Path) -> None:
         end = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
         table = "\n".join(lines[start:end]).replace("](#", "](FINDINGS.md#")
         write_text(readme, f"{before}{OPEN}\n{table}\n{CLOSE}{after}")
-
-
-def _has_results() -> bool:
-    try:
-        bundled.folder("results")
-    except InputError:
-        return False
-    return True

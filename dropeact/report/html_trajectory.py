@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from dropeact import netcdf
-from dropeact.axes import InputError
+from dropeact.files import read_dataset
 from dropeact.report.figures import mean_and_half_width
 from dropeact.report.html_charts import Chart, chart
 from dropeact.report.trajectory_figure import FILE, QUANTITIES
@@ -18,10 +17,7 @@ def trajectory(directory: Path) -> list[Chart]:
     file = directory / FILE
     if not file.is_file():
         return []
-    try:
-        data = netcdf.read(file)
-    except (OSError, ValueError, KeyError):
-        raise InputError(f"expected a trajectory; got a damaged {file}; restore it or remove it") from None
+    data = read_dataset(file)
     return [drawn(f"trajectory-{i}", label, quantity(data)) for i, (label, quantity) in enumerate(QUANTITIES)]
 
 

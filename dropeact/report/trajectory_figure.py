@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from dropeact import netcdf
+from dropeact.files import read_dataset
 from dropeact.report.figures import COLOURS, STYLE, Figure, mean_and_half_width, save
 
 FILE = "trajectory.nc"
@@ -33,7 +33,7 @@ def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) ->
     file = directory / FILE
     if not file.is_file():
         return None
-    data = netcdf.read(file)
+    data = read_dataset(file)
     figure = Figure(folder / "trajectory.svg", TITLE, caption(data), "upstream")
     if figure.path.is_file() and not replace:
         return figure

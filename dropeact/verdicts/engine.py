@@ -145,7 +145,7 @@ def record(item: Evaluated, adjusted: float, family: int) -> Record:
         source=_published(item.claim.id).get("source", "this project"),
         layers=item.claim.layers,
         family=item.claim.family,
-        verdict=item.verdict or "untestable",  # pyright: ignore[reportArgumentType] - one of the five words by construction
+        verdict=item.verdict or "untestable",  # pyright: ignore[reportArgumentType] - one of the words of `Verdict` by construction
         estimate=None,
         low=None,
         high=None,

@@ -68,7 +68,7 @@ def strips(measured: Measured, claims: Mapping[str, Claim]) -> dict[str, Strip]:
 
 
 def _read(measured: Measured) -> Measured:
-    """The same, with what every setting shares read once."""
+    """The same measurements, read now what is stored of them, so that views under other settings share it."""
     for model in (measured.rope, measured.dropped, measured.drope):
         for name in CACHED:
             with suppress(MissingMeasurement):
@@ -118,7 +118,7 @@ class Answers:
         return not isinstance(self.under(protocol), Exception)
 
     def measured_at(self, protocol: Protocol, thresholds: Sequence[float]) -> list[float]:
-        """The lambdas at which was measured what the claim's function needs, whether or not it has an answer there."""
+        """The lambdas for which the measurements that the claim needs are stored, whether or not it has an answer."""
         tried = ((value, self.under(replace(protocol, massive_threshold=value))) for value in thresholds)
         return [value for value, found in tried if not isinstance(found, MissingMeasurement)]
 

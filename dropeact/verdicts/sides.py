@@ -18,7 +18,7 @@ VERSIONS = ("dropeact", "torch", "transformers", "numpy", "scipy")
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that the two runs were not measured alike in."""
+    """A setting in which the two runs differ."""
 
     what: str
     old: str
@@ -88,7 +88,7 @@ def comparable(before: Side, after: Side) -> None:
 
 
 def provenance(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """What the two runs were not measured alike in, the weights first, versions last."""
+    """How the settings of the two runs differ: the weights first, versions last."""
     pairs_of = [("pair", old["pair"]["name"], new["pair"]["name"])]
     for column in COLUMNS:
         one, other = (run.get("checkpoints", {}).get(column, {}) for run in (old, new))
