@@ -30,8 +30,8 @@ def page(
         "in at least 94 %. The promise is for normal noise, t with 3 degrees of freedom, and symmetric contamination "
         "(one text in ten with five times the spread). One-sided contamination (one text in ten five deviations up), "
         "lognormal noise and rare counts (Poisson, mean 0.1) are reported, not promised: there the t-test errs. "
-        "The same holds for a planted claim whose contrast has a skewness beyond ±1; reports flag such contrasts and the "
-        "table marks them.",
+        "The same holds for a planted claim whose contrast has a skewness beyond ±1; reports flag such contrasts and "
+        "the table marks them.",
         "",
         f"**{len(asserted)} promises tested, {len(wrong)} broken** beyond Monte Carlo error (99.9 % binomial bound "
         "over all of them together).",

@@ -27,3 +27,8 @@ def folder(name: str) -> Path:
     if not installed.is_dir():
         raise InputError(f"expected the folder {name}; found neither {checkout} nor {installed}; reinstall dropeact")
     return installed
+
+
+def is_accepted(results: Path) -> bool:
+    """Whether a folder of results lies among the accepted ones."""
+    return (folder("claims").parent / "results").resolve() in results.resolve().parents

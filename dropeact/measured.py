@@ -1,14 +1,16 @@
 """Stored measurements of one pair as a claim sees them: its models, the write layer, the noise floor."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from dropeact.axes import HALVES, other_half
 from dropeact.one_model import CACHED, HARNESS, HARNESS_ARM, MissingMeasurement, Model, Protocol
-from dropeact.pairs import Pair
+from dropeact.pairs import Pair, from_dict
 from dropeact.store import Store
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Model",
     "Protocol",
     "natural",
+    "of_run",
     "replication",
     "write_layer",
 ]
@@ -47,6 +50,19 @@ class Measured:
     def models(self) -> dict[str, Model]:
         """The two models that claims compare, by the name a reader sees."""
         return {"RoPE": self.rope, "DroPE": self.drope}
+
+    @property
+    def columns(self) -> list[Model]:
+        """All three models in the order in which they are shown."""
+        return [self.rope, self.dropped, self.drope]
+
+    def having(self, measurement: str) -> list[tuple[Model, xr.Dataset]]:
+        """Every model that has a measurement, and what it is."""
+        found = []
+        for model in self.columns:
+            with suppress(MissingMeasurement):
+                found.append((model, model.measurement(measurement)))
+        return found
 
     @cached_property
     def write_layers(self) -> dict[str, int]:
@@ -125,6 +141,11 @@ def write_layer(first_norm: xr.DataArray) -> int:
 def natural(store: Store, pair: Pair, *, arm: str | None = None) -> Measured:
     """The declared protocol of this suite: natural passages, the primary arm, Q and K as attended."""
     return Measured(store, pair, Protocol(arm=arm or pair.primary_arm))
+
+
+def of_run(store: Store, run: Mapping[str, Any]) -> Measured:
+    """What a run measured, under the declared protocol and in its own arm; `run` is what run.json holds."""
+    return natural(store, from_dict(run["pair"]), arm=run["arm"])
 
 
 def replication(store: Store, pair: Pair, *, arm: str | None = None) -> Measured:

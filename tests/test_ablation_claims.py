@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dropeact.axes import Column
-from dropeact.measured import MissingMeasurement, natural
+from dropeact.measured import MissingMeasurement, natural, of_run
 from dropeact.measurements import ablation, disruption_by_threshold
 from dropeact.measurements.atlas import ABLATIONS
 from dropeact.pairs import Pair
@@ -116,8 +116,8 @@ def test_planted_conditions_are_those_that_are_measured():
 
 def test_every_figure_is_drawn_from_planted_losses_and_none_without_them(planted, tmp_path):
     store, run = Store(planted), synthetic.run_record(synthetic.PAIR, 32)
-    figures = draw_stored(DRAWINGS, store, run, tmp_path / "figures")
+    figures = draw_stored(DRAWINGS, of_run(store, run), tmp_path / "figures")
     names = ["ablation-atlas", "first-token-curve", "ablation-bars", "cached-ablation"]
     assert [figure.path.stem for figure in figures] == names
     assert all(figure.path.read_text().startswith("<?xml") for figure in figures)
-    assert draw_stored(DRAWINGS, Store(tmp_path), run, tmp_path / "none") == []
+    assert draw_stored(DRAWINGS, of_run(Store(tmp_path), run), tmp_path / "none") == []

@@ -7,6 +7,7 @@ import xarray as xr
 from dropeact.axes import COLUMNS, HALVES
 from dropeact.corpus.facts import facts
 from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS
+from dropeact.measured import of_run
 from dropeact.pairs import Pair
 from dropeact.report import knowledge_figures, retrieval_figures
 from dropeact.report.figures import draw_stored
@@ -166,7 +167,7 @@ def test_lost_share_of_planted_tasks_against_hand_count(records):
 def drawn(folder, into):
     store = Store(folder)
     drawings = knowledge_figures.DRAWINGS | retrieval_figures.DRAWINGS
-    return draw_stored(drawings, store, store.read_run(), into)
+    return draw_stored(drawings, of_run(store, store.read_run()), into)
 
 
 def test_every_figure_is_drawn_from_planted_answers_and_none_without_them(planted, tmp_path):

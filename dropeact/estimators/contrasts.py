@@ -115,6 +115,13 @@ def spread(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
+def mean_and_half_width(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over texts and half the width of its 95 % interval, t(0.975, n - 1) s / sqrt(n); other dims are kept."""
+    n = values.sizes["text"]
+    error = values.std("text", ddof=1) / np.sqrt(n) * critical(ALPHA, n - 1)
+    return values.mean("text").values, error.values
+
+
 def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float]:
     """The set of c with |mean(a - c b)| <= t * se(a - c b), an interval where mean(b) is clear of zero.
 

@@ -10,7 +10,7 @@ from typing import Any
 from dropeact import bundled, pairs, published
 from dropeact.audit import Finding, audit
 from dropeact.files import write_text
-from dropeact.measured import natural
+from dropeact.measured import Measured, of_run
 from dropeact.report import (
     ablation_figures,
     knowledge_figures,
@@ -26,7 +26,7 @@ from dropeact.report.render import findings
 from dropeact.report.tables import complete
 from dropeact.report.trajectory_figure import trajectory_figure
 from dropeact.store import Store
-from dropeact.verdicts import Record, expected, judge
+from dropeact.verdicts import Record, expected, judge, load_claims, robustness
 from dropeact.verdicts.records import as_csv, as_json
 
 
@@ -45,7 +45,7 @@ def write(
     """
     store = Store(directory)
     run = store.read_run()
-    replace = not is_accepted(directory) if replace is None else replace
+    replace = not bundled.is_accepted(directory) if replace is None else replace
     judged = (
         list(records) if records is not None else judge(directory, families=expected.load(run["pair"]["name"]).families)
     )
@@ -53,34 +53,28 @@ def write(
     audited = audit(published.path("audit.toml"), published.path("evidence.json"))
     folder = figure_folder(directory, target)
     with complete(directory):
-        figures = drawn(store, run, audited, folder, replace)
+        measured = of_run(store, run)
+        figures = drawn(measured, audited, folder, replace)
         overview = overview_figure(judged, folder, replace=replace)
-        strips = sensitivity.strips(store, run)
+        strips = robustness.strips(measured, load_claims())
         curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
-        text = findings(store, run, judged, figures, audited, target, overview, strips, curves)
+        text = findings(measured, run, judged, figures, audited, target, overview, strips, curves)
         if replace:
-            write_text(directory / "verdicts.json", as_json(judged, provenance(store, run)))
+            write_text(directory / "verdicts.json", as_json(judged, provenance(measured, run)))
             write_text(directory / "records.csv", as_csv(judged))
     write_text(target, text)
     return target
 
 
-def drawn(
-    store: Store, run: Mapping[str, Any], audited: Sequence[Finding], folder: Path, replace: bool
-) -> list[Figure]:
+def drawn(measured: Measured, audited: Sequence[Finding], folder: Path, replace: bool) -> list[Figure]:
     """Every figure of the report, painted where it is missing or to be replaced."""
-    figures = draw(store, run, folder, replace=replace)
+    figures = draw(measured, folder, replace=replace)
     for further in (observe_figures, knowledge_figures, retrieval_figures, ablation_figures):
-        figures += draw_stored(further.DRAWINGS, store, run, folder, replace=replace)
-    grown = trajectory_figure(store.directory, folder, replace=replace)
+        figures += draw_stored(further.DRAWINGS, measured, folder, replace=replace)
+    grown = trajectory_figure(measured.store.directory, folder, replace=replace)
     if replace or not (folder / "audit.svg").is_file():
         audit_figure(audited, folder / "audit.svg")
     return [*figures, grown] if grown else figures
-
-
-def is_accepted(directory: Path) -> bool:
-    """Whether a folder lies among the accepted results."""
-    return bundled.folder("results").resolve() in directory.resolve().parents
 
 
 def default_output(directory: Path) -> Path:
@@ -88,7 +82,7 @@ def default_output(directory: Path) -> Path:
 
     An installed package keeps its results as they are: their report goes into the working directory.
     """
-    if not is_accepted(directory):
+    if not bundled.is_accepted(directory):
         return directory / "FINDINGS.md"
     home = bundled.folder("results").parent
     if home.name == "_bundled" or not (home / "pyproject.toml").is_file():
@@ -102,7 +96,6 @@ def figure_folder(directory: Path, target: Path) -> Path:
     return directory / "figures" if near else target.parent / "figures"
 
 
-def provenance(store: Store, run: dict) -> dict:
+def provenance(measured: Measured, run: Mapping[str, Any]) -> dict[str, Any]:
     """What verdicts.json says of the run: run.json, and the noise floor of every variable that has one."""
-    view = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
-    return {key: value for key, value in run.items() if key != "schema"} | {"noise_floor": observed.floors(view)}
+    return {key: value for key, value in run.items() if key != "schema"} | {"noise_floor": observed.floors(measured)}

@@ -6,16 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
+from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
-from dropeact.report.figures import (
-    COLOURS,
-    Drawing,
-    band,
-    mark_write,
-    mean_and_half_width,
-    measured_models,
-    mosaic,
-)
+from dropeact.report.figures import COLOURS, Drawing, band, mark_write, mosaic
 from dropeact.report.words import NAMES
 
 STUDY_LAYER = 1
@@ -42,7 +35,7 @@ DECODED = {"first-mlp": "at absolute position 0", "call-mlp": "at index 0 of eac
 
 def paint_atlas(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss increase by what is left out and layer, one panel a model, one scale of colours for all."""
-    drawn = [(model, grid(model)) for model, _ in measured_models(measured, "atlas")]
+    drawn = [(model, grid(model)) for model, _ in measured.having("atlas")]
     top = max(float(increases.max()) for _, increases in drawn)
     norm = PowerNorm(0.5, vmin=0, vmax=top)
     for axes, (model, increases) in zip(panels, drawn, strict=False):
@@ -73,7 +66,7 @@ def grid(model: Model) -> np.ndarray:
 
 def paint_bars(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss increase by condition, with intervals."""
-    axes, models = panels[0], [model for model, _ in measured_models(measured, "ablation")]
+    axes, models = panels[0], [model for model, _ in measured.having("ablation")]
     for offset, model in enumerate(models):
         y, drawn = [], []
         for place, name in enumerate(BARS):
@@ -93,7 +86,7 @@ def paint_bars(panels: Sequence[Axes], measured: Measured) -> None:
 
 def paint_decoded(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss increase of tokens read one by one from the cache: first token by position, and first of every call."""
-    for offset, (model, data) in enumerate(measured_models(measured, "decoded")):
+    for offset, (model, data) in enumerate(measured.having("decoded")):
         nats = data["nats"]
         shown = [name for name in DECODED if name in nats["condition"].values]
         increases = [nats.sel(condition=name) - nats.sel(condition="baseline") for name in shown]
@@ -108,7 +101,7 @@ def paint_decoded(panels: Sequence[Axes], measured: Measured) -> None:
 
 def paint_first_token(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss increase without the first token's MLP, at every layer; the write layer dotted, the study's layer dashed."""
-    for model, _ in measured_models(measured, "atlas"):
+    for model, _ in measured.having("atlas"):
         try:
             increases = model.loss_without("first-mlp")
         except MissingMeasurement:

@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from dropeact import pairs
-from dropeact.measured import Measured, MissingMeasurement, Model, natural
+from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.measurements.uniform import sink_score
-from dropeact.store import Store
 
 SHORT = (6, 7, 8, 9)
 
@@ -30,9 +28,8 @@ class Contrast(NamedTuple):
     sound: Reading
 
 
-def contrasts(store: Store, run: Mapping[str, Any]) -> list[Contrast]:
+def contrasts(measured: Measured) -> list[Contrast]:
     """Every contrast whose measurements are stored; means over texts, nothing is tested."""
-    measured = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
     found = []
     for contrast in CONTRASTS:
         try:

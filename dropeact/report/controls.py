@@ -1,14 +1,10 @@
 """Stored losses -> what zeroing the massive channels costs beside its controls, and how many channels each takes."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from dropeact import pairs
-from dropeact.axes import COLUMNS
-from dropeact.measured import MissingMeasurement, Model, natural
-from dropeact.report.figures import mean_and_half_width
+from dropeact.estimators.contrasts import mean_and_half_width
+from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.report.words import NAMES
-from dropeact.store import Store
 
 ROWS = {
     "massive": "massive: the largest",
@@ -28,10 +24,9 @@ class Cost(NamedTuple):
     channels: float
 
 
-def controls(store: Store, run: Mapping[str, Any]) -> dict[str, list[Cost]]:
+def controls(measured: Measured) -> dict[str, list[Cost]]:
     """The costs of each model by what was zeroed; what was not measured is left out."""
-    measured = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
-    models = [getattr(measured, column) for column in COLUMNS]
+    models = measured.columns
     rows = {title: [c for model in models if (c := cost(model, name)) is not None] for name, title in ROWS.items()}
     return {title: costs for title, costs in rows.items() if len(costs) == len(models)}
 

@@ -13,13 +13,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 
-from dropeact import pairs
 from dropeact.axes import SINK_THRESHOLD, TENSORS
-from dropeact.estimators.contrasts import ALPHA
-from dropeact.estimators.student import critical
-from dropeact.measured import Measured, MissingMeasurement, Model, natural
+from dropeact.estimators.contrasts import mean_and_half_width
+from dropeact.measured import Measured, Model
 from dropeact.report.words import NAMES
-from dropeact.store import Store
 
 COLOURS = {
     "rope": "#0072B2",
@@ -46,38 +43,20 @@ class Figure(NamedTuple):
     experiment: str
 
 
-def measured_models(measured: Measured, name: str) -> list[tuple[Model, xr.Dataset]]:
-    """Every column that has this measurement, in the order in which it is drawn."""
-    found = []
-    for model in columns(measured):
-        try:
-            found.append((model, model.measurement(name)))
-        except MissingMeasurement:
-            continue
-    return found
-
-
 def draw_stored(
-    drawings: Mapping[str, "Sequence[Drawing]"],
-    store: Store,
-    run: Mapping[str, Any],
-    folder: Path,
-    *,
-    replace: bool = True,
+    drawings: Mapping[str, "Sequence[Drawing]"], measured: Measured, folder: Path, *, replace: bool = True
 ) -> list[Figure]:
     """Every figure whose measurement (the key of `drawings`) is stored, painted where it is missing or replaced."""
-    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
     return [
         drawing.drawn(measured, folder, replace=replace)
         for name, group in drawings.items()
-        if measured_models(measured, name)
+        if measured.having(name)
         for drawing in group
     ]
 
 
-def draw(store: Store, run: Mapping[str, Any], folder: Path, *, replace: bool = True) -> list[Figure]:
-    """Every figure of the measurements, painted where it is missing or to be replaced."""
-    measured = natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
+def draw(measured: Measured, folder: Path, *, replace: bool = True) -> list[Figure]:
+    """Every figure of the core set, painted where it is missing or to be replaced."""
     return [drawing.drawn(measured, folder, replace=replace) for drawing in DRAWINGS]
 
 
@@ -113,11 +92,6 @@ def save(canvas: Canvas, path: Path) -> None:
     canvas.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def columns(measured: Measured) -> list[Model]:
-    """The three models in the order in which they are drawn."""
-    return [measured.rope, measured.dropped, measured.drope]
-
-
 def band(axes: Axes, x: np.ndarray, values: xr.DataArray, model: Model) -> None:
     """Mean over texts with the pointwise 95 % interval."""
     center, half = mean_and_half_width(values)
@@ -125,17 +99,10 @@ def band(axes: Axes, x: np.ndarray, values: xr.DataArray, model: Model) -> None:
     axes.fill_between(x, center - half, center + half, color=COLOURS[model.name], alpha=0.2, linewidth=0)
 
 
-def mean_and_half_width(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over texts and half the width of its 95 % t-interval."""
-    n = values.sizes["text"]
-    error = values.std("text", ddof=1) / np.sqrt(n) * critical(ALPHA, n - 1)
-    return values.mean("text").values, error.values
-
-
 def paint_counts(panels: Sequence[Axes], measured: Measured) -> None:
     """Massive values per layer, for Query, Key and Value."""
     for axes, tensor in zip(panels, TENSORS, strict=True):
-        for model in columns(measured):
+        for model in measured.columns:
             counts = model.counts(tensor)
             band(axes, counts["layer"].values, counts, model)
         axes.set(title=tensor.capitalize(), xlabel="layer", ylabel="massive values" if tensor == "query" else "")
@@ -148,7 +115,7 @@ def paint_disruption(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss increase by condition."""
     axes = panels[0]
     names = ["massive", "random", "norm-matched"]
-    for offset, model in enumerate(columns(measured)):
+    for offset, model in enumerate(measured.columns):
         increases = [model.nats(name) - model.nats("baseline") for name in names]
         drawn = [mean_and_half_width(increase) for increase in increases]
         x = np.arange(len(names)) + 0.26 * (offset - 1)
@@ -169,7 +136,7 @@ def paint_disruption(panels: Sequence[Axes], measured: Measured) -> None:
 
 def paint_sinks(panels: Sequence[Axes], measured: Measured) -> None:
     """Share of sink heads per layer."""
-    for model in columns(measured):
+    for model in measured.columns:
         rates = model.sink_rate()
         band(panels[0], rates["layer"].values, rates, model)
     panels[0].set(xlabel="layer", ylabel=f"share of sink heads (tau = {SINK_THRESHOLD})", ylim=(-0.02, 1.02))
@@ -179,7 +146,7 @@ def paint_sinks(panels: Sequence[Axes], measured: Measured) -> None:
 
 def paint_first_norm(panels: Sequence[Axes], measured: Measured) -> None:
     """Norm of the first token's residual stream by depth, and of an ordinary token."""
-    for model in columns(measured):
+    for model in measured.columns:
         band(panels[0], model.first_norm["depth"].values, model.first_norm, model)
         other = model.observations["other_norm_median"].mean("text")
         panels[0].plot(other["depth"], other, color=COLOURS[model.name], lw=0.7, linestyle=DASHES[model.name])
@@ -192,7 +159,7 @@ def paint_entropy(panels: Sequence[Axes], measured: Measured) -> None:
     for axes, variable, title in zip(
         panels, ("entropy", "entropy_without_first"), ("all tokens", "without the first token"), strict=True
     ):
-        for model in columns(measured):
+        for model in measured.columns:
             values = model.observations[variable]
             band(axes, values["depth"].values, values, model)
         axes.set(title=title, xlabel="depth", ylabel="entropy (nats)" if variable == "entropy" else "")
@@ -201,7 +168,7 @@ def paint_entropy(panels: Sequence[Axes], measured: Measured) -> None:
 
 def paint_loss(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss by position in the text."""
-    for model in columns(measured):
+    for model in measured.columns:
         losses = model.observations["nats"]
         band(panels[0], losses["position_bin"].values + 64, losses, model)
     panels[0].set(xlabel="position in the text", ylabel="loss (nats per token)")

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from dropeact import bundled, measured, pairs
+from dropeact import bundled
+from dropeact.axes import COLUMNS
 from dropeact.files import write_text
+from dropeact.measured import of_run
 from dropeact.report import effects, observed, words
 from dropeact.report.again import command
 from dropeact.report.first_page import first_page
@@ -21,6 +23,7 @@ from dropeact.report.render import environment
 from dropeact.report.tables import complete, perplexities
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims
+from dropeact.verdicts.records import by_experiment
 
 
 class Entry(NamedTuple):
@@ -58,7 +61,7 @@ def write_html(directory: Path, *, records: Sequence[Record] | None = None, outp
 def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str:
     """The text of the page; the same results give the same bytes."""
     shown = [record for record in records if record.verdict != "not measured"]
-    view = measured.natural(store, pairs.from_dict(run["pair"]), arm=run["arm"])
+    view = of_run(store, run)
     folder = bundled.folder("report_templates") / "html"
     heats = heat_maps(view)
     return (
@@ -80,7 +83,7 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
             trajectory=trajectory(store.directory),
             losses=perplexities(store, run),
             noise=observed.noise(view),
-            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
+            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in COLUMNS],
         )
     )
 
@@ -90,7 +93,7 @@ def sections(
 ) -> list[Section]:
     """Records, charts and tables by experiment, in the order of the report."""
     claims = load_claims()
-    keys = sorted({r.experiment for r in records}, key=lambda e: (int(e) if e.isdigit() else 99, e))
+    keys = sorted({r.experiment for r in records}, key=by_experiment)
     made = []
     for key in keys:
         entries = [

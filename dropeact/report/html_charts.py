@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import TENSORS
+from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
-from dropeact.report.figures import columns, mean_and_half_width
 from dropeact.report.html_lines import ticks
 from dropeact.report.words import NAMES, number
 
@@ -52,7 +52,7 @@ class Heat(NamedTuple):
 def charts(view: Measured) -> list[Chart]:
     """Every profile whose measurements are stored."""
     try:
-        models = columns(view)
+        models = view.columns
         observed = [model.observations for model in models]
         writes = sorted(set(view.write_layers.values()))
     except MissingMeasurement:
@@ -180,7 +180,7 @@ def chart(
 def heat_maps(view: Measured) -> list[Heat]:
     """Mean over texts of the attention to key 0, by layer and head, for the three columns."""
     made = []
-    for model in columns(view):
+    for model in view.columns:
         try:
             means = model.sink_scores().mean("text").transpose("layer", "head").values
         except MissingMeasurement:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.files import read_dataset
-from dropeact.report.figures import mean_and_half_width
 from dropeact.report.html_charts import Chart, chart
 from dropeact.report.trajectory_figure import FILE, QUANTITIES
 from dropeact.report.words import NAMES

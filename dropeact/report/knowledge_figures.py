@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from dropeact.estimators import tasks
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, measured_models
+from dropeact.report.figures import COLOURS, Drawing
 from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, TICKS, paint_hidden, with_interval
 from dropeact.report.words import NAMES
 
@@ -15,7 +15,7 @@ from dropeact.report.words import NAMES
 def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
     """Accuracy of every task by condition; the dotted line is chance. The last panel is that of the hidden numbers."""
     for axes, task in zip(panels[:-1], tasks.PARAMETRIC + tasks.CONTEXTUAL[:1], strict=True):
-        for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
+        for offset, (model, data) in enumerate(measured.having("knowledge")):
             chosen = data.isel(text=np.flatnonzero(data["task"].values == task))
             shown = [name for name in CONDITIONS if name in data["condition"].values]
             x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
@@ -35,7 +35,7 @@ def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
 
 def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
     """Yes/no accuracy with unparsed answers wrong (bar) and dropped (cross), all tasks together."""
-    for offset, (model, data) in enumerate(measured_models(measured, "knowledge")):
+    for offset, (model, data) in enumerate(measured.having("knowledge")):
         shown = [name for name in CONDITIONS if name in data["condition"].values]
         x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
         right = data["answer_correct"].sel(condition=shown).astype(float)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from dropeact.axes import SINK_THRESHOLD
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, band, mark_write, measured_models, mosaic
+from dropeact.report.figures import COLOURS, Drawing, band, mark_write, mosaic
 from dropeact.report.words import NAMES
 
 CLASSES = {"first": "first token", "massive": "massive activations", "ordinary": "ordinary tokens"}
@@ -35,7 +35,7 @@ def paint_frequencies(panels: Sequence[Axes], measured: Measured) -> None:
     """Massive Query values by layer and rotary pair."""
     counts = {
         model.name: data["rotary_count"].sel(tensor="query").mean("text")
-        for model, data in measured_models(measured, "phenomena")
+        for model, data in measured.having("phenomena")
     }
     top = max(float(values.max()) for values in counts.values())
     paint_map(panels, counts, top=top, label="massive Query values", across="rotary pair (0 turns fastest)")
@@ -56,7 +56,7 @@ def paint_shares(panels: Sequence[Axes], measured: Measured) -> None:
     """Attention's share of what a block adds, by layer and class of token."""
     for axes, (name, title) in zip(panels, CLASSES.items(), strict=True):
         having = {}
-        for model, data in measured_models(measured, "phenomena"):
+        for model, data in measured.having("phenomena"):
             shares = data["attention_share"].sel(token_class=name)
             having[NAMES[model.name]] = having_class(shares)
             if shares.notnull().any():
@@ -86,7 +86,7 @@ def texts_with(counts: Mapping[str, int]) -> str:
 
 def paint_longer_loss(panels: Sequence[Axes], measured: Measured) -> None:
     """Loss by position to 1,024 tokens."""
-    for model, data in measured_models(measured, "loss-curve"):
+    for model, data in measured.having("loss-curve"):
         band(panels[0], data["position_bin"].values + 64, data["nats"], model)
     panels[0].set(xlabel="position in two joined passages", ylabel="loss (nats per token)")
     panels[0].legend(frameon=False)

@@ -8,9 +8,10 @@ from typing import Any
 
 import jinja2
 
-from dropeact import bundled, pairs
+from dropeact import bundled
 from dropeact.audit import Finding
-from dropeact.measured import natural
+from dropeact.axes import COLUMNS
+from dropeact.measured import Measured
 from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
@@ -18,8 +19,8 @@ from dropeact.report.extent import extents
 from dropeact.report.figures import Figure
 from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.tables import perplexities
-from dropeact.store import Store
 from dropeact.verdicts import Record
+from dropeact.verdicts.records import by_experiment
 from dropeact.verdicts.robustness import Strip
 
 
@@ -42,7 +43,7 @@ def environment() -> jinja2.Environment:
 
 
 def findings(
-    store: Store,
+    measured: Measured,
     run: Mapping[str, Any],
     records: Sequence[Record],
     figures: Sequence[Figure],
@@ -53,9 +54,8 @@ def findings(
     curves: Figure | None,
 ) -> str:
     """The text of FINDINGS.md; links to figures are relative to `target`."""
-    measured = [record for record in records if record.verdict != "not measured"]
-    view = natural(store, pairs.from_dict(dict(run["pair"])), arm=run["arm"])
-    experiments = sorted({r.experiment for r in measured}, key=lambda e: (int(e) if e.isdigit() else 99, e))
+    judged = [record for record in records if record.verdict != "not measured"]
+    experiments = sorted({r.experiment for r in judged}, key=by_experiment)
     return (
         environment()
         .get_template("FINDINGS.md.j2")
@@ -64,27 +64,27 @@ def findings(
             pair=run["pair"],
             counts=Counter(record.verdict for record in records),
             marks=words.MARKS,
-            records=measured,
+            records=judged,
             experiments=[
-                (e, words.EXPERIMENTS.get(e, e), [r for r in measured if r.experiment == e]) for e in experiments
+                (e, words.EXPERIMENTS.get(e, e), [r for r in judged if r.experiment == e]) for e in experiments
             ],
             figures={e: [f for f in figures if f.experiment == e] for e in experiments},
             link=lambda figure: relative(figure.path, target),
             findings=audited,
             first=first_page(records, audited),
-            effects=effects.replications(store.directory),
+            effects=effects.replications(measured.store.directory),
             overview=overview,
             strips={id: sensitivity.line(strip) for id, strip in strips.items()},
             curves=curves,
-            turned=turned(measured, strips),
-            contrasts=contrasts(store, run),
-            controls=controls(store, run),
-            observed=observed.tables(view),
-            noise=observed.noise(view),
+            turned=turned(judged, strips),
+            contrasts=contrasts(measured),
+            controls=controls(measured),
+            observed=observed.tables(measured),
+            noise=observed.noise(measured),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
-            losses=perplexities(store, run),
-            extents=extents(store, run),
-            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in ("rope", "dropped", "drope")],
+            losses=perplexities(measured.store, run),
+            extents=extents(measured.store, run),
+            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in COLUMNS],
         )
     )
 

@@ -11,7 +11,7 @@ from dropeact.corpus.retrieval import ERRORS, FORMS, NEAR_MISSES
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, measured_models
+from dropeact.report.figures import COLOURS, Drawing
 from dropeact.report.observed.answers import shared_length
 from dropeact.report.words import NAMES
 
@@ -47,7 +47,7 @@ def ranked(asked: xr.Dataset) -> xr.DataArray:
 
 def paint_hidden(axes: Axes, measured: Measured, right: Callable[[xr.Dataset], xr.DataArray] = written) -> None:
     """Hidden numbers by condition, plain and cued, at the shortest length that all conditions share."""
-    retrieval = measured_models(measured, "retrieval")
+    retrieval = measured.having("retrieval")
     length = shared_length([data for _, data in retrieval])
     if length is None:
         axes.set_axis_off()
@@ -81,14 +81,14 @@ def paint_ranking(panels: Sequence[Axes], measured: Measured) -> None:
     panels[0].set(title="written", ylabel="share of prompts")
     panels[1].set(title="ranked first of four")
     panels[1].axhline(1 / (1 + NEAR_MISSES), color="black", lw=0.6, linestyle=":")
-    colours = [Line2D([], [], color=COLOURS[model.name]) for model, _ in measured_models(measured, "retrieval")]
-    names = [NAMES[model.name] for model, _ in measured_models(measured, "retrieval")]
+    colours = [Line2D([], [], color=COLOURS[model.name]) for model, _ in measured.having("retrieval")]
+    names = [NAMES[model.name] for model, _ in measured.having("retrieval")]
     panels[1].legend(colours, names, frameon=False, fontsize=7, ncols=3, loc="upper center")
 
 
 def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
     """Numbers found, by length (left) and by the depth of the needle at the longest length (right)."""
-    for model, data in measured_models(measured, "retrieval"):
+    for model, data in measured.having("retrieval"):
         exact = data["exact"].sel(condition="baseline")
         for form in (form for form in FORMS if form in exact["form"].values):
             style = {"color": COLOURS[model.name], "marker": MARKERS[form], "lw": 1, "capsize": 2}
@@ -99,7 +99,7 @@ def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
             deepest = asked.isel(length=-1).groupby("needle_depth").mean()
             panels[1].plot(deepest["needle_depth"], deepest, color=style["color"], marker=style["marker"], lw=1)
     panels[0].set_xscale("log", base=2)
-    lengths = sorted({int(n) for _, data in measured_models(measured, "retrieval") for n in data["length"].values})
+    lengths = sorted({int(n) for _, data in measured.having("retrieval") for n in data["length"].values})
     panels[0].set_xticks(lengths, [str(length) for length in lengths])
     panels[0].set(xlabel="tokens", ylabel="share of numbers found", ylim=(-0.02, 1.02), title="by length")
     panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title="by depth, longest length")
@@ -108,7 +108,7 @@ def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
 
 def paint_errors(panels: Sequence[Axes], measured: Measured) -> None:
     """Shares of all answers that err in each way, undisturbed, over forms and lengths."""
-    models = measured_models(measured, "retrieval")
+    models = measured.having("retrieval")
     for row, (_, data) in enumerate(models):
         codes = data["error"].sel(condition="baseline").values
         codes, left = codes[codes >= 0], 0.0

@@ -3,20 +3,17 @@
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from dropeact import pairs
 from dropeact.axes import MASSIVE_THRESHOLD, SINK_THRESHOLD
 from dropeact.estimators import Region
 from dropeact.report import words
 from dropeact.report.figures import STYLE, Figure, save
-from dropeact.store import Store
-from dropeact.verdicts import load_claims, robustness
+from dropeact.verdicts import robustness
 from dropeact.verdicts.robustness import Setting, Strip
 
 SYMBOLS = {"massive_threshold": "λ", "sink_threshold": "τ"}
@@ -33,11 +30,6 @@ CAPTION = (
 )
 ONE_DRAW = " Where random channels are zeroed (experiment 2) they are one draw a text, and at λ = 5 the mean of four."
 SHAPES = {"supported": "o", "contradicted": "X", "inconclusive": "o"}
-
-
-def strips(store: Store, run: Mapping[str, Any]) -> dict[str, Strip]:
-    """The strips of the results of a run, by the id of the claim."""
-    return robustness.of(store, pairs.from_dict(dict(run["pair"])), run["arm"], load_claims())
 
 
 def line(strip: Strip) -> str:

@@ -9,8 +9,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.files import read_dataset
-from dropeact.report.figures import COLOURS, STYLE, Figure, mean_and_half_width, save
+from dropeact.report.figures import COLOURS, STYLE, Figure, save
 
 FILE = "trajectory.nc"
 TITLE = "How the reorganisation forms during recalibration"

@@ -11,14 +11,14 @@ import numpy as np
 from dropeact import measured as views
 from dropeact import pairs, published
 from dropeact.axes import InputError
-from dropeact.estimators import NotApplicable, PValues, Region, Untestable
+from dropeact.estimators import Estimate, NotApplicable, PValues, Region, Untestable
 from dropeact.estimators.contrasts import ALPHA, LEVEL
 from dropeact.estimators.outcomes import remarking
 from dropeact.estimators.power import sign_flip, skewness
 from dropeact.measured import Measured, MissingMeasurement
 from dropeact.store import Store
 from dropeact.verdicts.noise import Noise, within_noise
-from dropeact.verdicts.records import Record, finite
+from dropeact.verdicts.records import ERROR, Record, by_experiment, finite
 from dropeact.verdicts.registry import Claim, Function, Kind, load_claims
 from dropeact.verdicts.rule import Outcome, decide, holm, is_exact, shown, why_contradicted, why_inconclusive
 
@@ -114,7 +114,7 @@ def evaluate(
     except InputError:  # a damaged store is unusable input, not a verdict
         raise
     except Exception as error:  # one broken claim must not take the others with it
-        return failed("untestable", f"error: {type(error).__name__}: {' '.join(str(error).split())}")
+        return failed("untestable", f"{ERROR}{type(error).__name__}: {' '.join(str(error).split())}")
     if not np.isfinite(p).all():
         return failed("untestable", "the test gave no p-value (NaN)")
     kept = PValues(1.0, p.contradict) if noise else p
@@ -207,8 +207,6 @@ def _sample(claim: Claim) -> str:
 
 def _diagnostics(outcome: Outcome, region: Region) -> tuple[float | None, float | None]:
     """Sign-flip p and skewness of the contrast at the nearest bound: printed, they decide nothing."""
-    from dropeact.estimators import Estimate
-
     if not isinstance(outcome, Estimate) or outcome.is_exact:
         return None, None
     bounds = [bound for bound in (region.low, region.high) if np.isfinite(bound)]
@@ -223,5 +221,5 @@ def _published(id: str) -> dict[str, Any]:
     return {} if entry is None else {"source": entry.source, "figures": dict(entry.figures) or None}
 
 
-def _order(record: Record) -> tuple[int, str, str]:
-    return (int(record.experiment) if record.experiment.isdigit() else 99, record.id, record.kind)
+def _order(record: Record) -> tuple[int, str, str, str]:
+    return (*by_experiment(record.experiment), record.id, record.kind)

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,15 +15,21 @@ PASS_WITHOUT_LOCK = ("supported", "inconclusive", "not applicable", "not measure
 
 @dataclass(frozen=True)
 class Expected:
-    """What was accepted for a pair; `locked` is False for a pair that nobody accepted results of."""
+    """What was accepted for a pair; `locked` is False for a pair that nobody accepted results of.
+
+    `complete` says that the accepted results themselves are judged: then every accepted verdict must be there.
+    """
 
     locked: bool = False
     families: Mapping[str, int] = field(default_factory=dict)
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = False
 
     def complaint(self, record: Record, *, allow_untestable: bool = False) -> str:
         """Why this record fails, or an empty string where its verdict is as expected."""
-        if record.verdict == "not measured":
+        if record.is_broken:  # whatever was accepted: an error is no answer
+            return f"{record.verdict}: {record.reason}"
+        if record.verdict == "not measured" and not self.complete:
             return ""
         if not self.locked:
             if record.verdict in PASS_WITHOUT_LOCK or (allow_untestable and record.verdict == "untestable"):
@@ -37,6 +43,14 @@ class Expected:
                 f"expected {accepted} (accepted); got {record.verdict}{f': {record.reason}' if record.reason else ''}"
             )
         return ""
+
+    def orphans(self, records: Iterable[str]) -> dict[str, str]:
+        """Why each accepted verdict fails that no record stands behind: its claim was renamed or removed."""
+        return {
+            key: f"expected {verdict} (accepted); no claim registers {key} any more; `dropeact accept` forgets it"
+            for key, verdict in self.verdicts.items()
+            if key not in set(records)
+        }
 
 
 def path(pair: str) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from dropeact.verdicts.rule import Verdict
 
 SCHEMA = 1
+ERROR = "error: "
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,16 @@ class Record:
     def key(self) -> str:
         """The name of the record: `id[kind]`."""
         return f"{self.id}[{self.kind}]"
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the claim's function ended with an error instead of an answer."""
+        return self.reason.startswith(ERROR)
+
+
+def by_experiment(experiment: str) -> tuple[int, str]:
+    """The order of experiments: by number, then what has no number by name."""
+    return (int(experiment) if experiment.isdigit() else 99, experiment)
 
 
 def as_json(records: list[Record], provenance: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@ Every record of either run is in exactly one state:
 ==================  ================================================================================================
 state               means
 ==================  ================================================================================================
-verdict changed     the baseline's verdict and the new one differ, in either direction               (a regression)
+verdict changed     the baseline's verdict and the new one differ, in either direction,
+                    or the claim's function now ends with an error                                   (a regression)
 no longer measured  the baseline has a verdict, the new run lacks the measurement                    (a regression)
 orphaned verdict    the baseline has a verdict for a record that no claim registers any more         (a regression)
 fewer texts         the same verdict, from fewer texts than the baseline's                           (a regression)
@@ -128,7 +129,7 @@ def changed(key: str, before: Side, after: Side) -> Change:
     counts = _texts(key, before), _texts(key, after)
     if counts[1] < counts[0]:
         notes = (f"{counts[1]} texts, the baseline has {counts[0]}", *notes)
-    if old.verdict != new.verdict:
+    if old.verdict != new.verdict or (new.is_broken and not old.is_broken):
         return Change(key, "verdict changed", old, new, moved, (_direction(old, new), *notes))
     state = "fewer texts" if counts[1] < counts[0] else "moved" if moved is not None and moved.beyond else "same"
     return Change(key, state, old, new, moved, notes)

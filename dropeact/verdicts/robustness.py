@@ -11,9 +11,8 @@ from typing import Any
 
 from dropeact.axes import COLUMNS, LAMBDAS, SINK_THRESHOLD, SITES
 from dropeact.estimators import PValues
-from dropeact.measured import Measured, MissingMeasurement, Protocol, natural
+from dropeact.measured import Measured, MissingMeasurement, Protocol
 from dropeact.one_model import CACHED
-from dropeact.pairs import Pair
 from dropeact.store import Store
 from dropeact.verdicts.registry import Claim
 from dropeact.verdicts.rule import Outcome, Shown, Verdict, decide, shown
@@ -69,7 +68,7 @@ def strips(measured: Measured, claims: Mapping[str, Claim]) -> dict[str, Strip]:
 
 def _read(measured: Measured) -> Measured:
     """The same measurements, read now what is stored of them, so that views under other settings share it."""
-    for model in (measured.rope, measured.dropped, measured.drope):
+    for model in measured.columns:
         for name in CACHED:
             with suppress(MissingMeasurement):
                 getattr(model, name)
@@ -180,8 +179,3 @@ def judged(claim: Claim, protocol: Protocol, outcome: Outcome | Exception) -> Se
         return Setting(protocol, decide(p, p.decisive), shown(outcome, claim.region))
     except Exception:
         return unanswered
-
-
-def of(store: Store, pair: Pair, arm: str, claims: Mapping[str, Claim]) -> dict[str, Strip]:
-    """The strips of the results in a store: the natural texts, under the protocol of this suite."""
-    return strips(natural(store, pair, arm=arm), claims)

@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, REBUILDINGS
+from dropeact.measured import of_run
 from dropeact.report.contrasts import contrasts
 from dropeact.store import Cell, Store
 from tests.synthetic_results import LAYERS, PAIR, results, text_ids
@@ -58,36 +59,38 @@ def store(tmp_path_factory):
 
 
 def test_both_readings_against_the_planted_numbers(store):
-    rows = {(row.defect.split()[0], row.number.split()[0]): row for row in contrasts(store, RUN)}
+    rows = {(row.defect.split()[0], row.number.split()[0]): row for row in contrasts(of_run(store, RUN))}
     rebuilt = rows["attention", "sink"]
     assert rebuilt.published == pytest.approx((0.9, 0.9))
     assert rebuilt.sound == pytest.approx((0.6, 0.8))
     padded = rows["the", "smallest"]  # the later row of two: with and without the first token
     assert padded.sound.rope - padded.published.rope == pytest.approx(2, abs=0.05)
-    by_padding = next(row for row in contrasts(store, RUN) if "padded" in row.defect)
+    by_padding = next(row for row in contrasts(of_run(store, RUN)) if "padded" in row.defect)
     assert (by_padding.published, by_padding.sound) == ((0.5, 2.0), (2.0, 2.0))
 
 
 def test_each_row_of_sink_rates_changes_one_thing_against_the_planted_numbers(store):
-    short, first = (row for row in contrasts(store, RUN) if row.defect.startswith(("prompts", "the first query")))
+    short, first = (
+        row for row in contrasts(of_run(store, RUN)) if row.defect.startswith(("prompts", "the first query"))
+    )
     assert (short.published, short.sound) == ((1, 1), pytest.approx((0.7, 0.9)))
     assert first.published == short.sound
     assert first.sound == pytest.approx((0.6, 0.8))
 
 
 def test_tokens_and_ratios_are_averaged_in_two_rows_against_the_planted_numbers(store):
-    tokens, ratios = (row for row in contrasts(store, RUN) if row.number.startswith("attention's share"))
+    tokens, ratios = (row for row in contrasts(of_run(store, RUN)) if row.number.startswith("attention's share"))
     assert tokens.published == pytest.approx((0.1, 0.1))
     assert tokens.sound == ratios.published == pytest.approx((0.25, 0.25))
     assert ratios.sound == pytest.approx((0.4, 0.4))
 
 
 def test_percent_and_nats_of_one_loss_against_hand_count(store):
-    row = next(row for row in contrasts(store, RUN) if row.defect.startswith("percent"))
+    row = next(row for row in contrasts(of_run(store, RUN)) if row.defect.startswith("percent"))
     assert row.sound == pytest.approx((1.5, 1.5), abs=0.02)
     assert row.published == pytest.approx(tuple(100 * (np.exp(nats) - 1) for nats in row.sound))
 
 
 def test_what_was_not_measured_has_no_row(tmp_path):
     bare = Store(results(tmp_path, cells=("observations",), corpora=("passages",)))
-    assert [row.defect.split()[0] for row in contrasts(bare, RUN)] == ["the"]
+    assert [row.defect.split()[0] for row in contrasts(of_run(bare, RUN))] == ["the"]

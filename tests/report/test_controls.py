@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES
+from dropeact.measured import of_run
 from dropeact.report.controls import controls
 from dropeact.store import Cell, Store
 from tests.synthetic_results import PAIR, results
@@ -31,7 +32,7 @@ def store(tmp_path):
 
 
 def test_costs_and_channels_against_what_was_planted(store):
-    table = controls(store, store.read_run())
+    table = controls(of_run(store, store.read_run()))
     assert list(table) == [
         "massive: the largest",
         "random others (mean of the draws)",

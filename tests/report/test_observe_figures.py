@@ -2,6 +2,7 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES
+from dropeact.measured import of_run
 from dropeact.report import observe_figures
 from dropeact.report.figures import draw_stored
 from dropeact.store import Cell, Store
@@ -22,12 +23,12 @@ def longer(half):
 def test_a_figure_for_each_stored_measurement_and_the_same_bytes_twice(tmp_path):
     store = Store(results(tmp_path / "run"))
     run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
-    names = [figure.path.stem for figure in draw_stored(observe_figures.DRAWINGS, store, run, tmp_path / "one")]
+    names = [figure.path.stem for figure in draw_stored(observe_figures.DRAWINGS, of_run(store, run), tmp_path / "one")]
     assert names == ["sink-heads", "norm-and-entropy", "rotary-frequency", "attention-share"]
     for column in COLUMNS:
         for half in HALVES:
             store.save(Cell(column, "passages", PAIR.primary_arm, half, "loss-curve"), longer(half), {})
-    drawn = draw_stored(observe_figures.DRAWINGS, store, run, tmp_path / "two")
+    drawn = draw_stored(observe_figures.DRAWINGS, of_run(store, run), tmp_path / "two")
     assert [figure.path.stem for figure in drawn] == [*names, "loss-curve"]
     for figure in drawn[:-1]:
         assert figure.path.read_bytes() == (tmp_path / "one" / figure.path.name).read_bytes()
@@ -36,7 +37,7 @@ def test_a_figure_for_each_stored_measurement_and_the_same_bytes_twice(tmp_path)
 def test_results_without_a_measurement_have_no_such_figure(tmp_path):
     store = Store(results(tmp_path / "run", cells=("observations", "disruption")))
     run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
-    names = [figure.path.stem for figure in draw_stored(observe_figures.DRAWINGS, store, run, tmp_path)]
+    names = [figure.path.stem for figure in draw_stored(observe_figures.DRAWINGS, of_run(store, run), tmp_path)]
     assert names == ["sink-heads", "norm-and-entropy"]
 
 

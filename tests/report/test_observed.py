@@ -255,7 +255,7 @@ def test_a_floor_without_a_number_is_null_and_relative_changes_are_no_floor(meas
 
 def test_verdicts_carry_the_noise_floor_and_older_ones_are_read_as_they_are(measured):
     run = measured.store.read_run()
-    mine = provenance(measured.store, run)
+    mine = provenance(measured, run)
     assert mine["noise_floor"] == {"entropy": 1e-6, "first_norm": 0.0, "massive_count": 0.0}
     assert "schema" not in mine
     written = as_json([], mine)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from dropeact.measured import natural
 from dropeact.report import sensitivity
 from dropeact.report.render import environment
 from dropeact.store import Store
@@ -11,7 +12,7 @@ CHOSEN = ("massive-query-reduction", "sink-rate-rope", "attention-sink-heads")
 
 def found(folder):
     store = Store(results(folder, cells=("observations",), corpora=("passages",), plant={"rope": {"sink": 0.35}}))
-    return robustness.of(store, PAIR, PAIR.primary_arm, {id: load_claims()[id] for id in CHOSEN})
+    return robustness.strips(natural(store, PAIR), {id: load_claims()[id] for id in CHOSEN})
 
 
 def test_lines_figure_and_section_of_planted_strips(tmp_path):

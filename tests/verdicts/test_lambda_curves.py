@@ -25,7 +25,7 @@ TURNING: Plant = {"rope": {"harmless_from": 7, "slow": 0.8, "fast_from": 6}, "dr
 
 
 def strips_of(folder):
-    return robustness.of(Store(folder), PAIR, PAIR.primary_arm, {id: load_claims()[id] for id in CHOSEN})
+    return robustness.strips(natural(Store(folder), PAIR), {id: load_claims()[id] for id in CHOSEN})
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def strips(folder):
     claims = {id: load_claims()[id] for id in CHOSEN}
-    return robustness.of(Store(folder), PAIR, PAIR.primary_arm, claims)
+    return robustness.strips(natural(Store(folder), PAIR), claims)
 
 
 def test_each_claim_is_varied_along_what_it_asks_for_and_no_more(strips):
@@ -87,11 +87,11 @@ def test_another_stored_arm_is_judged_along_the_thresholds(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "r")
     store, ids = Store(tmp_path / "r"), ("entropy-minimum", "sink-rate-drope")
     claims = {id: load_claims()[id] for id in ids}
-    assert set(robustness.of(store, PAIR, PAIR.primary_arm, claims)) == {"sink-rate-drope"}
+    assert set(robustness.strips(natural(store, PAIR), claims)) == {"sink-rate-drope"}
     for column in COLUMNS:
         primary = store.root / column / f"passages-{PAIR.primary_arm}"
         shutil.copytree(primary, primary.with_name("passages-separator"))
-    found = robustness.of(store, PAIR, PAIR.primary_arm, claims)
+    found = robustness.strips(natural(store, PAIR), claims)
     assert [s.protocol.arm for s in found["entropy-minimum"].settings] == [PAIR.primary_arm, "separator"]
     elsewhere = [s for s in found["sink-rate-drope"].settings if s.protocol.arm == "separator"]
     assert {s.protocol.sink_length for s in elsewhere} == {natural(store, PAIR).protocol.sink_length}

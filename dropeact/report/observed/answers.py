@@ -11,8 +11,8 @@ import xarray as xr
 from dropeact.corpus.retrieval import FORMS
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
+from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured
-from dropeact.report.figures import mean_and_half_width, measured_models
 from dropeact.report.observed.table import NONE, Table, of_rows
 from dropeact.report.words import NAMES, number
 
@@ -159,7 +159,7 @@ def _undisturbed(measured: Measured, name: str) -> list[tuple[str, str, int, xr.
 
 
 def _named(measured: Measured, name: str) -> list[tuple[str, xr.Dataset]]:
-    return [(NAMES[model.name], data) for model, data in measured_models(measured, name)]
+    return [(NAMES[model.name], data) for model, data in measured.having(name)]
 
 
 def _items(asked: xr.Dataset, items: Items) -> xr.DataArray | None:

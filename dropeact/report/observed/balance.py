@@ -7,7 +7,6 @@ import xarray as xr
 
 from dropeact.axes import SITES
 from dropeact.measured import Measured, MissingMeasurement, Model
-from dropeact.report.figures import columns
 from dropeact.report.observed.table import INTERVAL, Table, by_model, per_text, written
 
 Profile = Callable[[Model], xr.DataArray]
@@ -66,7 +65,7 @@ def lengths(measured: Measured) -> dict[str, Profile]:
 def sites_agree(measured: Measured, tensor: str) -> bool:
     """Whether what enters the scores is as long as what the projection gives, in every model: rotation turns only."""
     try:
-        data = [model.phenomena[f"{tensor}_length"] for model in columns(measured)]
+        data = [model.phenomena[f"{tensor}_length"] for model in measured.columns]
     except (MissingMeasurement, KeyError):
         return False
     return all(np.allclose(*(v.sel(site=site) for site in SITES), rtol=SAME, atol=0) for v in data)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import xarray as xr
 
+from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
-from dropeact.report.figures import columns, mean_and_half_width
 from dropeact.report.words import NAMES, number
 
 NONE = "—"
@@ -29,7 +29,7 @@ def by_model(
     measured: Measured, experiment: str, title: str, caption: str, quantities: Mapping[str, Quantity]
 ) -> Table | None:
     """Every quantity of every model; None where nothing of it is stored."""
-    models = columns(measured)
+    models = measured.columns
     rows = [(label, [cell(quantity, model) for model in models]) for label, quantity in quantities.items()]
     return trimmed(Table(experiment, title, caption, [NAMES[model.name] for model in models], rows))
 
