@@ -38,13 +38,17 @@ def loss_curve(
     ids: Sequence[str],
     halves: Sequence[str],
     separated: bool,
+    prefixed: bool = False,
 ) -> xr.Dataset:
     """Mean loss `nats` (text, position_bin) of each window in bins of 128 positions; `nats_mean` (text).
 
-    The separator is read and not predicted: it cuts the first text short, where no text ends.
+    Two tokens may be read and not predicted. The separator, the last place of the first half: it cuts the first text
+    short, where no text ends. And where texts are `prefixed` by their arm, the second one's own first token.
     """
     size = perplexity.rows_at_once(model, tokens.shape[1], most=TEXTS_AT_ONCE)
-    positions = [place for place in range(1, tokens.shape[1]) if not separated or place != tokens.shape[1] // 2 - 1]
+    middle = tokens.shape[1] // 2
+    unscored = [middle - 1] * separated + [middle] * prefixed
+    positions = [place for place in range(1, tokens.shape[1]) if place not in unscored]
     with torch.no_grad():
         nats = [perplexity.token_nats(model(batch, use_cache=False).logits, batch) for batch in tokens.split(size)]
     scored = torch.cat(nats)[:, [place - 1 for place in positions]]

@@ -1,7 +1,7 @@
 """One observation cell, measured again, with other threads, batches and precision -> how much each variable changes."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -45,9 +45,11 @@ def noise_floor(
         "threads": (alone, together),
         "batch": (once, one_by_one(model, tokens, ids, halves, phenomena)),
     }
-    other = in_other_precision(model)
+    other = in_other_precision(
+        model, lambda copied: observe(copied, tokens, ids=ids, halves=halves, phenomena=phenomena)
+    )
     if other is not None:
-        pairs["precision"] = (once, observe(other, tokens, ids=ids, halves=halves, phenomena=phenomena))
+        pairs["precision"] = (once, other)
     changes = {
         f"{kind}_{name}": ("comparison", np.array([change(a[name].values, b[name].values) for a, b in pairs.values()]))
         for kind, change in (("absolute", largest_change), ("relative", largest_relative_change))
@@ -56,14 +58,14 @@ def noise_floor(
     return xr.Dataset(changes, coords={"comparison": list(pairs)})
 
 
-def in_other_precision(model: PreTrainedModel) -> PreTrainedModel | None:
-    """A copy in bfloat16 of a float32 model, in float32 of any other; None where it cannot stand beside the model."""
+def in_other_precision(model: PreTrainedModel, observed: Callable[[PreTrainedModel], xr.Dataset]) -> xr.Dataset | None:
+    """What a copy shows, in bfloat16 of a float32 model, in float32 of any other; None where it has no room."""
     devices: dict[str, object] = getattr(model, "hf_device_map", {})
     if len(set(devices.values())) > 1:
         return None
     dtype = torch.bfloat16 if model.dtype == torch.float32 else torch.float32
     try:
-        return copy.deepcopy(model).to(dtype=dtype)  # pyright: ignore[reportCallIssue] - annotated for modules
+        return observed(copy.deepcopy(model).to(dtype=dtype))  # pyright: ignore[reportCallIssue] - annotated for modules
     except torch.OutOfMemoryError:
         return None
 

@@ -14,6 +14,8 @@ from dropeact.measurements.rotary_frequency import every_threshold, halves
 from dropeact.probes.architectures import head_dim
 from dropeact.probes.probing import Seen
 
+PARTIAL = ("gpt_neox", "phi3")
+
 
 def phenomenon_of(config: PretrainedConfig) -> ModuleType:
     """What to measure of a model in the place of `rotary_frequency`: that itself, where whole heads rotate everywhere.
@@ -29,7 +31,9 @@ def phenomenon_of(config: PretrainedConfig) -> ModuleType:
 
 
 def rotating_channels(config: PretrainedConfig) -> int:
-    """How many of a head's channels rotate: the first ones."""
+    """How many of a head's channels rotate: the first ones; most architectures rotate all, whatever `config` says."""
+    if config.model_type not in PARTIAL:
+        return head_dim(config)
     rope = getattr(config, "rope_parameters", None) or {}
     return int(head_dim(config) * rope.get("partial_rotary_factor", 1.0))
 

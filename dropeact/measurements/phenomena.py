@@ -119,10 +119,12 @@ def longer_losses(measuring: Measuring, column: str, half: str) -> Task:
 
     def measure() -> xr.Dataset:
         tokens, ids = measuring.tokens(column, "passages", half, loss_curve.LENGTH // 2)
-        separator_id, model = measuring.separator_id(column), measuring.checkpoint(column).model
+        arm, model = measuring.request.first_tokens, measuring.checkpoint(column).model
+        separator_id = None if arm == "separator" else measuring.separator_id(column)  # there each text brings its own
         joined, names = loss_curve.windows(tokens, ids, separator_id=separator_id)
         labels = {"ids": names, "halves": [half] * len(names)}
-        return loss_curve.loss_curve(model, joined, **labels, separated=separator_id is not None)
+        separated, prefixed = separator_id is not None, arm != "first"
+        return loss_curve.loss_curve(model, joined, **labels, separated=separated, prefixed=prefixed)
 
     return Task(cell, measuring.count("passages", half) * 2, measure)
 

@@ -70,7 +70,12 @@ def spectra(
 
 
 def eigenvalues(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Eigenvalues of symmetric matrices, one matrix a thread: LAPACK gains little from more on a few hundred rows."""
+    """Eigenvalues of symmetric matrices, one matrix a thread: LAPACK gains little from more on a few hundred rows.
+
+    Elsewhere than on a CPU one after the other: CUDA's solver must not be loaded by several threads at once.
+    """
+    if any(matrix.device.type != "cpu" for matrix in matrices):
+        return [_eigenvalues(matrix) for matrix in matrices]
     return list(_threads(torch.get_num_threads()).map(_eigenvalues, matrices))
 
 

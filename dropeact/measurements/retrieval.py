@@ -161,8 +161,11 @@ class _Asking:
             last = self._then(lambda prompt: prompt.text)
             written = greedy(self.cached, last, steps=ANSWER_TOKENS, finished=finished)
             scores = np.stack([self._candidate(last, number) for number in range(len(CANDIDATES))], 1)
-        texts = np.array([self.tokenizer.decode([t for t in ids if t not in ends]) for ids in written], dtype=object)
+        texts = np.array([self._text([t for t in ids if t not in ends]) for ids in written], dtype=object)
         return self._in_order(texts).tolist(), self._in_order(scores)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids).replace("\0", "\N{REPLACEMENT CHARACTER}")  # NetCDF's texts end at a NUL
 
     def _candidate(self, last: Tensor, number: int) -> np.ndarray:
         chosen = [self.prompts[index] for index in self.order]

@@ -51,7 +51,8 @@ class DropOutputs:
 
             def leaves(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> Tensor | tuple:
                 given = first_of(output)
-                left = given.masked_fill(_left_out(self.tokens, positions)[..., None], 0)
+                # a model may be spread over devices: positions are heard before they follow the stream to the block's
+                left = given.masked_fill(_left_out(self.tokens, positions).to(given.device)[..., None], 0)
                 return left if isinstance(output, Tensor) else (left, *output[1:])
 
             for part, module in zip(PARTS, block.contributions, strict=True):

@@ -75,7 +75,7 @@ def editing_projections(model: PreTrainedModel, layers: Sequence[int] | None, ed
         def hook(_module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
             edited = output.clone()
             for tensor, heads in projections.heads(name, edited, width):  # views of `edited`
-                heads.copy_(edit(Call(block.layer, tensor, positions()), heads))
+                heads.copy_(edit(Call(block.layer, tensor, positions().to(heads.device)), heads))
             return edited
 
         return hook

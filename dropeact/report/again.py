@@ -13,6 +13,7 @@ from dropeact.store import Store
 from dropeact.verdicts import Claim
 
 LENGTHS = (4096, 8192)  # where none were measured
+DECLARED = ("other_arms", "separator", "training_length", "published", "write_layer")  # change what is measured
 
 
 def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
@@ -31,9 +32,16 @@ def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
 
 
 def named(pair: Pair) -> list[str]:
-    """The options that name a pair: its name where it ships with the package, else its two checkpoints."""
-    known = reached(pair).name
-    return [f"--pair={known}"] if known in pairs.known() else [f"--rope={pair.rope}", f"--drope={pair.drope}"]
+    """The options that name a pair: its name where it ships with the package, else its two checkpoints.
+
+    FILE is the pair file that was given then, where that says what two checkpoints do not.
+    """
+    given = reached(pair)
+    if given.name in pairs.known():
+        return [f"--pair={given.name}"]
+    if any(getattr(given, name) != getattr(pair, name) for name in DECLARED):
+        return ["--pair=FILE.toml"]
+    return [f"--rope={pair.rope}", f"--drope={pair.drope}"]
 
 
 def reached(pair: Pair) -> Pair:

@@ -24,6 +24,18 @@ def test_loss_by_position_against_hugging_face():
     assert seen["position_bin"].values.tolist() == [0, 128]
 
 
+def test_a_second_texts_own_first_token_is_read_and_not_scored_against_hugging_face():
+    model = llama("gqa-rope")
+    tokens = torch.randint(0, model.config.vocab_size, (1, 256), generator=torch.Generator().manual_seed(0))
+    for separated, unscored in ((True, [127, 128]), (False, [128])):
+        seen = loss_curve(model, tokens, ids=["a"], halves=["A"], separated=separated, prefixed=True)
+        labels = tokens.clone()
+        labels[0, unscored] = -100
+        with torch.no_grad():
+            expected = float(model(tokens, labels=labels).loss)
+        assert float(seen["nats_mean"][0]) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_separator_is_read_and_not_scored_against_hugging_face():
     model = llama("gqa-rope")
     tokens = torch.randint(0, model.config.vocab_size, (1, 256), generator=torch.Generator().manual_seed(0))

@@ -1,9 +1,14 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+import xarray as xr
+from transformers import PreTrainedModel
 
 from dropeact.measurements import phenomena
 from dropeact.measurements.noise_floor import largest_change, largest_relative_change, noise_floor
+from dropeact.measurements.observe import observe
 from tests import tiny_models
 
 
@@ -42,6 +47,17 @@ def test_a_model_without_room_for_a_copy_has_no_floor_of_precision(monkeypatch: 
     model = tiny_models.llama()
     monkeypatch.setattr("dropeact.measurements.noise_floor.copy.deepcopy", full)
     floor = noise_floor(model, tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
+    assert floor["comparison"].values.tolist() == ["repeat", "threads", "batch"]
+
+
+def test_a_copy_without_room_for_its_pass_has_no_floor_of_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def within_room(model: PreTrainedModel, *args: Any, **kwargs: Any) -> xr.Dataset:
+        if model.dtype == torch.bfloat16:
+            raise torch.OutOfMemoryError
+        return observe(model, *args, **kwargs)
+
+    monkeypatch.setattr("dropeact.measurements.noise_floor.observe", within_room)
+    floor = noise_floor(tiny_models.llama(), tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
     assert floor["comparison"].values.tolist() == ["repeat", "threads", "batch"]
 
 

@@ -27,6 +27,12 @@ def test_what_rotates_against_the_channels_that_the_model_turns(name: str) -> No
     assert turned[0].tolist() == [True] * channels + [False] * (8 - channels)
 
 
+def test_a_llama_turns_whole_heads_whatever_its_configuration_says() -> None:
+    model = tiny_models.llama()
+    model.config.rope_parameters = model.config.rope_parameters | {"partial_rotary_factor": 0.5}
+    assert rotating_channels(model.config) == 8
+
+
 def seen_of(query: torch.Tensor, key: torch.Tensor) -> Seen:
     seen = Seen()
     for layer in range(len(query)):

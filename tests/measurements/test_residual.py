@@ -1,4 +1,5 @@
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from dropeact.axes import HALVES
 from dropeact.measured import Model, Protocol
+from dropeact.measurements import residual
 from dropeact.measurements.observe import observe
 from dropeact.measurements.residual import anisotropy, read_stream, representation_entropy, spectra
 from dropeact.store import Cell, Store
@@ -90,6 +92,14 @@ def test_a_value_that_is_not_finite_gives_nan_for_its_text_alone() -> None:
     read = read_stream(tokens)
     for name in ("entropy", "entropy_without_first", "anisotropy"):
         assert np.isnan(read[name].tolist()).tolist() == [False, True]
+
+
+def test_eigenvalues_off_the_cpu_are_not_asked_for_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's solver is loaded by the first call, and fails where several threads make it."""
+    callers = []
+    monkeypatch.setattr(residual, "_eigenvalues", lambda matrix: callers.append(threading.current_thread()) or matrix)
+    residual.eigenvalues([torch.empty(3, 3, device="meta")] * 4)
+    assert callers == [threading.main_thread()] * 4
 
 
 def test_eigenvalues_leave_the_number_of_threads_alone() -> None:

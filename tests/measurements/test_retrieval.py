@@ -7,6 +7,7 @@ import xarray as xr
 
 from dropeact.corpus.facts import cities
 from dropeact.corpus.retrieval import ERRORS, prompts
+from dropeact.files import read_dataset, write_dataset
 from dropeact.measurements import retrieval as measurement
 from dropeact.measurements.retrieval import error_class, retrieval
 from dropeact.probes.first_token import DropFirstMlp
@@ -48,6 +49,20 @@ def test_a_model_that_knows_facts_and_copies_nothing_finds_no_number():
     found = retrieval(planted(knower(cities()[:4])), ByteTokenizer(), BASELINE, **SMALL)
     assert found["exact"].max() == 0
     assert (found["error"] == ERRORS.index("no number")).all()
+
+
+class NulTokenizer(ByteTokenizer):
+    """Reads x as the byte 0, as tokenizers that fall back to bytes may."""
+
+    def decode(self, ids):
+        return super().decode(ids).replace("x", "\0")
+
+
+def test_an_answer_with_a_nul_is_stored_with_a_mark_in_its_place(tmp_path):
+    found = retrieval(planted(lambda text: "x"), NulTokenizer(), BASELINE, **SMALL)
+    assert set(found["answer"].values.ravel()) == {"\N{REPLACEMENT CHARACTER}" * measurement.ANSWER_TOKENS}
+    write_dataset(tmp_path / "answers.nc", found)
+    assert (read_dataset(tmp_path / "answers.nc")["answer"] == found["answer"]).all()
 
 
 @pytest.mark.parametrize("kind", ["gqa-rope", "gqa-nope"])

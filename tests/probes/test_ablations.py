@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -205,6 +206,21 @@ def test_a_prompt_in_two_calls_is_refused() -> None:
     model = tiny_models.llama()
     with intervening(model, ReplaceDims(OnePerHead(), prompt=(6,))), pytest.raises(InputError, match="in one call"):
         model(tiny_models.tokens(1, 4), use_cache=True)
+
+
+@pytest.mark.parametrize("layer", range(3))
+@pytest.mark.parametrize("tokens", get_args(Tokens))
+def test_a_model_spread_over_devices_is_changed_wherever_the_layer_is(layer: int, tokens: Tokens) -> None:
+    """Blocks 1 and 2 are on `meta`, whose kernels refuse a tensor of another device as those of a GPU do."""
+    model = tiny_models.llama()
+    devices = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu"}
+    devices |= {f"model.layers.{index}": "cpu" if index == 0 else "meta" for index in range(3)}
+    for name, device in (devices | {"model.norm": "meta", "lm_head": "meta"}).items():
+        part = model.get_submodule(name).to(device)
+        add_hook_to_module(part, AlignDevicesHook(execution_device=device, place_submodules=False))
+    for intervention in (DropOutputs(layer, tokens=tokens), ZeroFirstValue((layer,)), ZeroFirstValue()):
+        with intervening(model, intervention), torch.no_grad():
+            assert model(tiny_models.tokens(), use_cache=False).logits.device.type == "meta"
 
 
 @pytest.mark.parametrize("intervention", [DropOutputs(3), DropFirstMlp(-1), ZeroFirstValue((0, 7))])

@@ -1,6 +1,7 @@
 """The commands that a report prints, read by the program itself: its option parser, its checks of a request."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 import xarray as xr
@@ -60,6 +61,13 @@ def test_explain_ends_with_that_command(tmp_path):
         last == "again: pytest -m claims --rope=rope --drope=drope --fresh --out=runs/sink-rate-rope -k sink-rate-rope"
     )
     assert read(last.removeprefix("again: "))[0].pair.rope == "rope"
+
+
+def test_a_pair_that_two_checkpoints_do_not_tell_is_asked_for_by_its_file(tmp_path):
+    own = replace(synthetic.PAIR, published=True, write_layer=1)
+    line = command(Store(tmp_path), synthetic.run_record(own, 32), load_claims()["sink-rate-rope"])
+    assert "--pair=FILE.toml" in shlex.split(line)
+    assert "--rope=rope" not in line
 
 
 def test_texts_of_a_users_own_are_asked_for_again(tmp_path):
