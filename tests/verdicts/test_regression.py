@@ -129,6 +129,13 @@ def test_a_verdict_without_its_claim_is_orphaned(before):
     assert one(comparison, QUERY).state == "orphaned verdict"
 
 
+def test_a_claim_that_ends_with_an_error_now_regresses_and_one_that_always_did_does_not(before):
+    control = with_record(before, QUERY, verdict="untestable", reason="a control failed")
+    broken = with_record(before, QUERY, verdict="untestable", reason="error: KeyError: 'gone'")
+    assert one(compared(control, broken), QUERY).state == "verdict changed"
+    assert one(compared(broken, broken), QUERY).state == "same"
+
+
 def test_a_claim_that_the_baseline_never_judged_is_new(before):
     comparison = compared(without_record(before, QUERY), before)
     assert comparison.status == 0

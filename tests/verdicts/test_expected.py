@@ -1,0 +1,46 @@
+"""What passes and what fails beside the accepted verdicts."""
+
+from dataclasses import replace
+
+import pytest
+
+from dropeact.verdicts import judge, load_claims
+from dropeact.verdicts.expected import Expected
+from tests.synthetic_results import results
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    folder = results(tmp_path_factory.mktemp("planted"))
+    return judge(folder, claims={"sink-rate-rope": load_claims()["sink-rate-rope"]})[0]
+
+
+def accepting(record, verdict, *, complete=False):
+    return Expected(True, {}, {record.key: verdict}, complete)
+
+
+def test_the_accepted_verdict_passes_and_another_fails(record):
+    assert accepting(record, "supported").complaint(record) == ""
+    assert "expected contradicted (accepted); got supported" in accepting(record, "contradicted").complaint(record)
+    assert "new record" in Expected(True).complaint(record)
+
+
+def test_a_claim_that_ends_with_an_error_fails_whatever_was_accepted(record):
+    broken = replace(record, verdict="untestable", reason="error: AttributeError: no such thing")
+    assert "AttributeError" in accepting(record, "untestable").complaint(broken)
+    assert "AttributeError" in Expected().complaint(broken, allow_untestable=True)
+    failed_control = replace(broken, reason="the first token's norm was not removed")
+    assert accepting(record, "untestable").complaint(failed_control) == ""
+
+
+def test_a_set_that_was_not_measured_passes_except_in_the_accepted_results_themselves(record):
+    lacking = replace(record, verdict="not measured", reason="the set was not measured")
+    assert accepting(record, "supported").complaint(lacking) == ""
+    assert "got not measured" in accepting(record, "supported", complete=True).complaint(lacking)
+    assert accepting(record, "not measured", complete=True).complaint(lacking) == ""
+
+
+def test_an_accepted_verdict_without_its_claim_is_named(record):
+    lock = Expected(True, {}, {record.key: "supported", "gone[direction]": "contradicted"})
+    assert list(lock.orphans([record.key])) == ["gone[direction]"]
+    assert "expected contradicted (accepted)" in lock.orphans([record.key])["gone[direction]"]
