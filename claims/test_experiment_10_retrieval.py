@@ -130,7 +130,7 @@ def retrieval_truncation_dominates(measured: Measured) -> Conjunction:
     wrong = share(errors != ERRORS.index("right"))
     names = ("one digit more or less", "near miss")
     shares = {name: ratio(share(errors == ERRORS.index(name)), wrong) for name in names}
-    few = at_most(0.25, "few: at most a quarter of the wrong answers", scale="ratio")
+    few = at_most(0.25, "few: at most a quarter of the wrong answers", scale="ratio", null=0.0)
     return Conjunction(tuple(Part(n, s, few if n == "near miss" else None) for n, s in shares.items()))
 
 

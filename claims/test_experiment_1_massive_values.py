@@ -59,14 +59,18 @@ def massive_layer1_surge(measured: Measured) -> Estimate:
 def massive_layer1_only(measured: Measured) -> Conjunction:
     """The layer that writes the first token's norm is the only one where DroPE has more massive Query values.
 
-    per layer l: mean over texts of count_drope[l] / mean over texts of count_rope[l], above 1 at w and not elsewhere
+    per layer l: mean over texts of count_drope[l] / mean over texts of count_rope[l], above 1 at w and not elsewhere; a
+    layer where neither model has any has no more in DroPE
     """
     drope, rope = measured.drope.counts("query"), measured.rope.counts("query")
+    written = sorted(set(measured.write_layers.values()))
+    some = ((drope + rope).sum("text", skipna=False) != 0).values  # NaN stays in
     excess = {
         int(layer): ratio(drope.sel(layer=layer, drop=True), rope.sel(layer=layer, drop=True))
-        for layer in rope["layer"].values
+        for layer, any_here in zip(rope["layer"].values, some, strict=True)
+        if any_here or layer in written
     }
-    return only(excess, sorted(set(measured.write_layers.values())), bound=1.0)
+    return only(excess, written, bound=1.0)
 
 
 @claim("massive-late-layers-fall", region=fewer_by_ratio(), layers="write")

@@ -56,6 +56,8 @@ def layer1_bos_only(measured: Measured) -> Conjunction:
 @layer1_bos_only.magnitude(replicates_factor("layer1-bos-only", "rope"), protocol="natural")
 def bos_only_increase(measured: Measured) -> Conjunction:
     """Loss increase of each model without both outputs of the write layer at the first token."""
+    for name, model in measured.models.items():
+        require_norm_removed(removal.checks(measured, model), "first", name)
     rope, drope = (
         mean(measured.at_write(model.loss_without("first")), scale="difference", unit=UNIT)
         for model in (measured.rope, measured.drope)

@@ -71,6 +71,13 @@ def test_nothing_follows_from_an_ablation_that_left_the_norm_where_it_was(tmp_pa
     assert {name for name, verdict in found.items() if verdict == "untestable"} == needing
 
 
+def test_no_figure_is_replicated_by_an_ablation_that_left_the_norm_where_it_was(tmp_path):
+    pair = Pair(name="p", rope="r", drope="d", published=True, write_layer=2)
+    found = verdicts(tmp_path, KEPT, pair)
+    for id in ("bos-mlp-ablation-rope", "layer1-bos-only"):
+        assert found[f"{id}[magnitude]"] == "untestable", id
+
+
 def test_nothing_follows_from_an_ablation_where_there_was_no_norm(tmp_path):
     """The study's own defect: at a layer where the model has no norm nothing is lost, and its loss stays as it was."""
     found = verdicts(tmp_path, {"drope": {"there": 10.0, "left": 10.0, "first-mlp": 0.0}})

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import HALVES, other_half
-from dropeact.estimators.contrasts import Estimate, mean
+from dropeact.estimators.contrasts import ALPHA, Estimate, mean
 from dropeact.estimators.outcomes import PValues, Untestable
 from dropeact.estimators.regions import Region, at_least, at_most
 
@@ -105,6 +105,21 @@ class Argmax:
         """The winner's lead over the rival that comes closest; of several that are ahead of it, the farthest."""
         return max(self.rivals.values(), key=lambda lead: (lead.tails(0.0)[0], -lead.value))
 
+    def undecided(self) -> "Undecided":
+        """The lead that keeps the statement from being decided, on the side on which it lies."""
+        if self.closest.value > 0:
+            return Undecided(self.closest, 1, 2 if self.rivals_by_half else 1)
+        weakest = max(self.challenge.values(), key=lambda lead: lead.tails(0.0)[0])
+        return Undecided(weakest, 1, 2 if self.challenge_by_half else 1)
+
+
+class Undecided(NamedTuple):
+    """A lead, how many statements its evidence is shared with, and in how many halves it is tested."""
+
+    lead: Estimate
+    tests: int
+    halves: int
+
 
 @dataclass(frozen=True)
 class EveryArgmax(Argmax):
@@ -116,6 +131,14 @@ class EveryArgmax(Argmax):
         """Give support = max over the members; contradict = number of members * min over them."""
         values = [member.p_values(region) for member in self.members]
         return PValues(max(p.support for p in values), min(1.0, len(values) * min(p.contradict for p in values)))
+
+    def undecided(self) -> "Undecided":
+        """The lead of the member that is hardest to support or, where one is contradicted, easiest to contradict."""
+        each = [member.undecided() for member in self.members]
+        if self.closest.value > 0:
+            return max(each, key=lambda found: found.lead.tails(0.0)[0])
+        against = [found for found, member in zip(each, self.members, strict=True) if member.closest.value <= 0]
+        return min(against, key=lambda found: found.lead.tails(0.0)[0])._replace(tests=len(self.members))
 
 
 def every(members: Mapping[str, Argmax]) -> EveryArgmax:
@@ -167,10 +190,15 @@ def argmax(values: xr.DataArray, claimed: Mapping[str, Sequence[int]], *, dim: s
 
 
 def _leads(together: Estimate, halves: Sequence[Estimate]) -> float:
-    """Evidence of a positive lead: of all texts, or twice the smaller p of the halves where the leader was chosen."""
+    """Evidence of a positive lead: of all texts, or twice the smaller p of the halves where the leader was chosen.
+
+    There is none where the halves disagree: no lead over all texts, or one half that shows the opposite.
+    """
     if not halves:
         return together.tails(0.0)[0]
-    return min(1.0, len(halves) * min(half.tails(0.0)[0] for half in halves))
+    p = min(1.0, len(halves) * min(half.tails(0.0)[0] for half in halves))
+    disagree = together.value <= 0 or any(half.tails(0.0)[1] <= ALPHA for half in halves)
+    return max(p, 0.5) if disagree else p
 
 
 def _each(per_half: Mapping[int, list[xr.DataArray]], unit: str) -> dict[int, list[Estimate]]:

@@ -22,35 +22,40 @@ def power(effect: float, n: int, alpha: float = ALPHA) -> float:
     return 1.0 if isnan(missed) else 1.0 - missed  # the series gives no number only where hardly anything is missed
 
 
+def chance(effect: float, n: int, alpha: float, halves: int) -> float:
+    """Power where each of `halves` parts of n texts is a test and any decides: 1 - (1 - power(n / h, alpha / h))^h."""
+    return 1.0 - (1.0 - power(effect, n // halves, alpha / halves)) ** halves
+
+
 @lru_cache
-def smallest_effect(n: int, family: int = 1) -> float:
+def smallest_effect(n: int, family: int = 1, *, halves: int = 1) -> float:
     """Smallest mean, in standard deviations, that n texts show with 80 % power at Holm's strictest step.
 
     n = 32 alone: 0.51; in a family of 8: 0.67.
     """
     low, high = 0.0, 1.0
-    while power(high, n, ALPHA / family) < POWER:
+    while chance(high, n, ALPHA / family, halves) < POWER:
         low, high = high, high * 2
     while high - low > PRECISION * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if power(middle, n, ALPHA / family) < POWER else (low, middle)
+        low, high = (middle, high) if chance(middle, n, ALPHA / family, halves) < POWER else (low, middle)
     return high
 
 
-def deciding_texts(effect: float, family: int = 1) -> int | None:
+def deciding_texts(effect: float, family: int = 1, *, halves: int = 1) -> int | None:
     """How many texts give 80 % power at `effect` standard deviations; None where no number would."""
     effect = abs(effect)
     if not np.isfinite(effect) or effect == 0.0:
         return None
-    low, high = 2, 4
-    while power(effect, high, ALPHA / family) < POWER:
+    low, high = 2, 4  # of each half
+    while chance(effect, halves * high, ALPHA / family, halves) < POWER:
         low, high = high, high * 2
-        if high > NO_NUMBER:
+        if halves * high > NO_NUMBER:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if power(effect, middle, ALPHA / family) < POWER else (low, middle)
-    return high
+        low, high = (middle, high) if chance(effect, halves * middle, ALPHA / family, halves) < POWER else (low, middle)
+    return halves * high
 
 
 @lru_cache

@@ -105,24 +105,26 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: s
     What would decide is the side that the estimate lies on. Against a compound statement every part is tested, and a
     margin on both sides, so that the evidence counts as many times.
     """
-    estimate, tests = outcome, 1
+    estimate, tests, halves = outcome, 1, 1
     if isinstance(outcome, Conjunction):
         part = outcome.weakest(region)
         estimate, region, tests = part.estimate, part.region or region, len(outcome.parts)
         sample = outcome.sample or sample
     elif isinstance(outcome, Argmax):
-        estimate, region = outcome.closest, Region("difference", 0.0, inf, "the winner leads")
+        estimate, tests, halves = outcome.undecided()
+        region = Region("difference", 0.0, inf, "a leader leads")
     assert isinstance(estimate, Estimate)
     if estimate.texts < 2 or estimate.is_exact:
         return f"on the bound exactly; no number of {sample} would decide"
-    against = 1 if region.low <= estimate.value <= region.high else tests * (2 if region.is_margin else 1)
-    needed = deciding_texts(_effect(estimate, region), family * against)
+    inside = region.low <= estimate.value <= region.high
+    against = 1 if inside and not isinstance(outcome, Argmax) else tests * (2 if region.is_margin else 1)
+    needed = deciding_texts(_effect(estimate, region), family * against, halves=halves)
     decides = (
         f"no number of {sample} would decide"
         if needed is None
         else f"about {max(needed, estimate.texts)} {sample} would decide"
     )
-    effect = smallest_effect(estimate.texts, family)
+    effect = smallest_effect(estimate.texts, family, halves=halves)
     return f"{decides}; these {estimate.texts} could show {effect:.2f} sd in a family of {family}"
 
 

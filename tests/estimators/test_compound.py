@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dropeact.estimators import Untestable, argmax, both, mean, only, ratio
+from dropeact.estimators import Untestable, argmax, both, every, mean, only, ratio
 from dropeact.estimators.regions import at_least
 
 HALVES = ["A", "B"] * 8
@@ -77,6 +77,25 @@ def test_argmax_of_a_tie_is_undecided():
     p = argmax(layered([1, 5, 5, 3], seed=3, spread=1.0), {"A": [1], "B": [1]}, unit="norm").p_values(at_least(0, "r"))
     assert p.support > 0.0025
     assert p.contradict > 0.0025
+
+
+def test_argmax_of_halves_that_disagree_is_undecided():
+    """In half A layer 0 leads by 10, in half B layer 1 by 5: neither statement follows."""
+    values = layered([10, 10, 1], spread=0.5)
+    values[:, 0] += 10 * (values["half"] == "A")
+    values[:, 1] += 5 * (values["half"] == "B")
+    for claimed in ([0], [0, 2]):
+        p = argmax(values, {"A": claimed, "B": claimed}, unit="norm").p_values(at_least(0, "r"))
+        assert min(p.support, p.contradict) > 0.025, claimed
+
+
+def test_the_undecided_lead_is_on_the_side_of_the_estimate_with_the_tests_that_it_takes():
+    inside = argmax(layered([1, 5, 4.9, 3], spread=2.0), {"A": [1, 0], "B": [1, 0]}, unit="norm")
+    outside = argmax(layered([1, 5, 2, 3], spread=2.0), {"A": [3], "B": [3]}, unit="norm")
+    assert (inside.undecided().lead, inside.undecided()[1:]) == (inside.closest, (1, 2))
+    assert outside.undecided().lead.value > 0
+    assert outside.undecided()[1:] == (1, 2)
+    assert every({"RoPE": inside, "DroPE": outside}).undecided().tests == 2
 
 
 def test_argmax_that_claims_every_layer_is_untestable():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dropeact.estimators.power import deciding_texts, power, sign_flip, skewness, smallest_effect
+from dropeact.estimators.power import chance, deciding_texts, power, sign_flip, skewness, smallest_effect
 
 
 def test_smallest_effect_against_the_design():
@@ -17,6 +17,17 @@ def test_power_against_simulation():
     samples = rng.normal(0.5, 1, (20_000, 32))
     reached = (np.asarray(stats.ttest_1samp(samples, 0, axis=1, alternative="greater"))[1] < 0.025).mean()
     assert power(0.5, 32) == pytest.approx(reached, abs=0.012)
+
+
+def test_power_of_two_halves_against_simulation():
+    rng = np.random.default_rng(1)
+    halves = rng.normal(0.5, 1, (20_000, 2, 24))
+    p = np.asarray(stats.ttest_1samp(halves, 0, axis=2, alternative="greater")[1])
+    assert chance(0.5, 48, 0.025, 2) == pytest.approx((2 * p.min(1) < 0.025).mean(), abs=0.012)
+    n = deciding_texts(0.5, halves=2)
+    assert n is not None
+    assert chance(0.5, n, 0.025, 2) >= 0.8 > chance(0.5, n - 2, 0.025, 2)
+    assert chance(smallest_effect(n, halves=2), n, 0.025, 2) == pytest.approx(0.8)
 
 
 def test_deciding_texts_inverts_the_power():

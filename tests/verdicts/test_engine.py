@@ -139,6 +139,22 @@ def test_one_nan_among_layers_or_controls_is_untestable(planted, monkeypatch, ce
     assert {record.id: record.verdict for record in records} == dict.fromkeys(ids, "untestable")
 
 
+def test_a_layer_where_neither_model_has_any_massive_value_is_not_one_where_drope_has_more(planted, monkeypatch):
+    load, ids = Store.load, ["massive-layer1-only"]
+
+    def empty(self, column, corpus, arm, measurement):
+        dataset = load(self, column, corpus, arm, measurement)
+        if measurement == "observations":
+            dataset["massive_count"][{"layer": 0}] = 0
+        return dataset
+
+    before = judge(planted, claims={id: load_claims()[id] for id in ids})
+    monkeypatch.setattr(Store, "load", empty)
+    assert [r.verdict for r in judge(planted, claims={id: load_claims()[id] for id in ids})] == [
+        r.verdict for r in before
+    ]
+
+
 COUNTED = {"observations": ["massive_count"], "phenomena": ["rotary_count", "massive_activation_channels"]}
 
 
