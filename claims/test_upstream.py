@@ -72,7 +72,10 @@ def queipo_sink_and_valley_together(measured: Measured) -> Estimate:
 
 
 @claim(
-    "sun-few-and-constant", region=within(1, 10, "a handful: 1 to 10", scale="rate"), kind="direction", set="observe"
+    "sun-few-and-constant",
+    region=within(0.5, 10.5, "a handful: 1 to 10, counts being whole", scale="rate"),
+    kind="direction",
+    set="observe",
 )
 def sun_few_and_constant(measured: Measured) -> Conjunction:
     """A handful of hidden-state channels exceed 1000 times the median; the largest is fixed, on the first token (RoPE).
