@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dropeact.measurements.attention import READINGS, row_entropy
 from dropeact.measurements.massive_values import norms
+from dropeact.measurements.residual import read_stream
 from dropeact.probes import attention
 from dropeact.probes.attention import Attended
 from dropeact.probes.probing import probing
@@ -102,3 +103,11 @@ def test_a_probed_model_on_a_gpu_gives_what_it_gives_on_a_cpu(dtype):
         found[device] = {name: seen[name].float() for name in ("first_key_mass", "row_entropy")}
     torch.testing.assert_close(found["cuda"]["first_key_mass"], found["cpu"]["first_key_mass"], atol=0.02, rtol=0)
     torch.testing.assert_close(found["cuda"]["row_entropy"], found["cpu"]["row_entropy"], atol=0.1, rtol=0)
+
+
+def test_the_spectra_of_a_stream_on_a_gpu_are_those_on_a_cpu():
+    """The first linear algebra of a process there must not be asked for by several threads."""
+    hidden = torch.randn(4, 12, 20, generator=torch.Generator().manual_seed(0))
+    found, expected = read_stream(hidden.to("cuda")), read_stream(hidden)
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name].cpu(), values, atol=1e-4, rtol=1e-4)
