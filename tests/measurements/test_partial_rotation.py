@@ -29,7 +29,7 @@ def test_what_rotates_against_the_channels_that_the_model_turns(name: str) -> No
 
 def test_a_llama_turns_whole_heads_whatever_its_configuration_says() -> None:
     model = tiny_models.llama()
-    model.config.rope_parameters = model.config.rope_parameters | {"partial_rotary_factor": 0.5}
+    model.config.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
     assert rotating_channels(model.config) == 8
 
 
