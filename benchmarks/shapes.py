@@ -12,6 +12,7 @@ import xarray as xr
 from scipy import special
 
 from dropeact.estimators import PValues, argmax, both, difference, mean, only, ratio
+from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.regions import at_least, at_most, within
 
 Draw = Callable[[tuple[int, ...]], np.ndarray]
@@ -147,12 +148,17 @@ def largest_at(claimed: tuple[int, ...]) -> Callable[[Sample], tuple[np.ndarray,
 
 
 def _lead(halves: list[np.ndarray], *, chosen: bool) -> np.ndarray:
-    """Largest p of a lead: of all texts together, or twice the smaller of the halves where the leader was chosen."""
-    if chosen:
-        p = np.minimum(1.0, 2 * np.minimum(*(tails(np.swapaxes(half, 1, 2))[0] for half in halves)))
-    else:
-        p = tails(np.swapaxes(np.concatenate(halves, 1), 1, 2))[0]
-    return p.max(-1)
+    """Largest p of a lead: of all texts together, or twice the smaller of the halves where the leader was chosen.
+
+    At least 0.5 where these disagree: no lead over all texts, or one half that shows the opposite.
+    """
+    together = np.concatenate(halves, 1)
+    if not chosen:
+        return tails(np.swapaxes(together, 1, 2))[0].max(-1)
+    ahead, behind = np.array([tails(np.swapaxes(half, 1, 2)) for half in halves]).swapaxes(0, 1)
+    p = np.minimum(1.0, 2 * ahead.min(0))
+    disagree = (together.mean(1) <= 0) | (behind <= ALPHA).any(0)
+    return np.where(disagree, np.maximum(p, 0.5), p).max(-1)
 
 
 def _slow_only(sample: Sample, run: int) -> PValues:
