@@ -22,7 +22,7 @@ import xarray as xr
 
 from dropeact import netcdf
 from dropeact.axes import COLUMNS, InputError
-from dropeact.files import whole, write_dataset, write_text
+from dropeact.files import unread, whole, write_dataset, write_text
 
 SCHEMA = 1
 RUN = {
@@ -141,10 +141,12 @@ class Store:
     def read_run(self) -> dict[str, Any]:
         """What `run.json` says of the pair, the checkpoints and the versions."""
         path = self.directory / "run.json"
-        if not path.is_file():
-            raise InputError(f"expected stored results with a run.json; got {self.directory}; measure first")
         try:
+            if not path.is_file():
+                raise InputError(f"expected stored results with a run.json; got {self.directory}; measure first")
             run = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise unread(error, path) or error from None
         except ValueError:
             raise InputError(f"expected JSON; got a damaged {path}; restore it or measure again") from None
         if not isinstance(run, dict) or not isinstance(run.get("schema", 0), int):
