@@ -58,7 +58,7 @@ def read_dataset(path: Path) -> xr.Dataset:
 
 
 def whole(reader: Callable[[Path], T], path: Path) -> T:
-    """What a reader finds in a file; a damaged file, or one that the system does not let be read, is refused by name."""
+    """What a reader finds in a file; one that is damaged, or may not be read, is refused by name."""
     try:
         return reader(path)
     except netcdf.DEFECTS as error:
@@ -69,9 +69,7 @@ def whole(reader: Callable[[Path], T], path: Path) -> T:
 
 def unread(error: Exception, path: Path) -> InputError | None:
     """The line about a file that the system does not let be read; None where what it holds is at fault."""
-    found = failures.NUMBER.search(
-        str(error)
-    )  # HDF5 says the number in its text alone; 0 means that it read too little
+    found = failures.NUMBER.search(str(error))  # HDF5 says the number in its text alone; 0 where a file is too short
     number = getattr(error, "errno", None) or int(next(filter(None, found.groups())) if found else 0)
     if not number:
         return None
