@@ -222,6 +222,7 @@ def test_a_damaged_run_json_is_refused(tmp_path):
         ('{"pair": []}', r"expected 'pair' in .*; got \[\]"),
         ('{"pair": {}, "checkpoints": {}}', "expected 'arm' in .*; got None"),
         (json.dumps(run_record(PAIR, 32) | {"versions": []}), "expected 'versions' in"),
+        (json.dumps(run_record(PAIR, 32) | {"sets": "core"}), "expected 'sets' in .* as a list of names; got 'core'"),
         (json.dumps(run_record(PAIR, 32) | {"pair": {"name": "a"}}), "expected 'rope' of 'pair' in"),
         (json.dumps(run_record(PAIR, 32) | {"checkpoints": {"rope": {}}}), "expected 'dropped' of 'checkpoints' in"),
     ],
@@ -230,6 +231,11 @@ def test_a_run_json_that_says_too_little_is_refused_by_what_it_lacks(tmp_path, t
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match=message):
         Store(tmp_path).read_run()
+
+
+def test_a_run_json_without_sets_measured_the_core_set(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in run_record(PAIR, 32).items() if k != "sets"}))
+    assert Store(tmp_path).read_run()["sets"] == ["core"]
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_fragment(tmp_path, monkeypatch):
