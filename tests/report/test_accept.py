@@ -15,6 +15,7 @@ from dropeact.report import accept as module
 from dropeact.report import default_output, figures
 from dropeact.report.accept import CLOSE, OPEN, TRAJECTORY, accept, trajectory_of
 from dropeact.verdicts import load_claims
+from dropeact.verdicts.records import read_verdicts
 from tests.synthetic_results import PAIR, results
 
 
@@ -159,3 +160,9 @@ def test_only_the_default_pair_is_reported_at_the_root_of_a_checkout(tmp_path, m
     monkeypatch.chdir(home / "own")
     places = {folder: default_output(Path(folder)) for folder in (str(home / DEFAULT), str(home / "own"), ".")}
     assert list(places.values()) == [tmp_path / "FINDINGS.md", home / "own" / "FINDINGS.md", Path("FINDINGS.md")]
+
+
+def test_the_accepted_verdicts_are_of_the_claims_as_they_are_today():
+    records, _ = read_verdicts(bundled.folder("results") / DEFAULT / "verdicts.json")
+    today = {id: claim.source_hash for id, claim in load_claims().items()}
+    assert {r.id: r.claim_hash for r in records} == {r.id: today.get(r.id) for r in records}
