@@ -25,16 +25,21 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file of bytes atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """Write a NetCDF file atomically, compressed without loss."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     encoding = {str(name): _encoding(variable) for name, variable in dataset.data_vars.items()}
     # libver: HDF5's newer headers take a third less room in files as small as these
     written = io.BytesIO()  # in memory first: HDF5 ends the process where a disk is full
     with h5netcdf.File(written, "w", libver="latest") as file:
         dataset.dump_to_store(H5NetCDFStore(file), encoding=encoding)
-    with _replacing(path) as temporary:
-        temporary.write_bytes(written.getbuffer())
+    write_bytes(path, written.getbuffer())
     for leftover in path.parent.glob(f"{path.name}.tmp.*"):  # of a process that was killed; one process writes a cell
         leftover.unlink(missing_ok=True)
 
@@ -45,7 +50,7 @@ def read_dataset(path: Path) -> xr.Dataset:
     Raises
     ------
     InputError
-        When there is none, or it is damaged.
+        When there is none, or it cannot be read.
     """
     if not path.is_file():
         raise InputError(f"expected a NetCDF file of dropeact; got none at {path}; measure it first")
@@ -53,13 +58,22 @@ def read_dataset(path: Path) -> xr.Dataset:
 
 
 def whole(reader: Callable[[Path], T], path: Path) -> T:
-    """What a reader finds in a file; a file that cannot be read is refused by name."""
+    """What a reader finds in a file; one that is damaged, or may not be read, is refused by name."""
     try:
         return reader(path)
     except netcdf.DEFECTS as error:
-        raise InputError(
+        raise unread(error, path) or InputError(
             f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
         ) from None
+
+
+def unread(error: Exception, path: Path) -> InputError | None:
+    """The line about a file that the system does not let be read; None where what it holds is at fault."""
+    found = failures.NUMBER.search(str(error))  # HDF5 says the number in its text alone; 0 where a file is too short
+    number = getattr(error, "errno", None) or int(next(filter(None, found.groups())) if found else 0)
+    if not number:
+        return None
+    return InputError(f"expected to read {path}; got {os.strerror(number).lower()}; make it readable and try again")
 
 
 @contextlib.contextmanager

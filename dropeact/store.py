@@ -22,14 +22,15 @@ import xarray as xr
 
 from dropeact import netcdf
 from dropeact.axes import COLUMNS, InputError
-from dropeact.files import whole, write_dataset, write_text
+from dropeact.files import unread, whole, write_dataset, write_text
 
 SCHEMA = 1
 RUN = {
     "pair": dict, "checkpoints": dict, "arm": str, "corpus": str | None, "texts": int, "dtype": str, "device": str,
     "seed": int, "versions": dict, "date": str,
 }  # fmt: skip
-INSIDE = {"pair": ("name", "rope", "drope"), "checkpoints": COLUMNS}
+INSIDE = {"pair": dict.fromkeys(("name", "rope", "drope"), str), "checkpoints": dict.fromkeys(COLUMNS, dict)}
+RESTORE = "restore it or measure again"
 LOCK_SECONDS = 5.0
 MISSING = {"f": np.nan, "i": -1, "U": ""}
 
@@ -141,10 +142,12 @@ class Store:
     def read_run(self) -> dict[str, Any]:
         """What `run.json` says of the pair, the checkpoints and the versions."""
         path = self.directory / "run.json"
-        if not path.is_file():
-            raise InputError(f"expected stored results with a run.json; got {self.directory}; measure first")
         try:
+            if not path.is_file():
+                raise InputError(f"expected stored results with a run.json; got {self.directory}; measure first")
             run = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise unread(error, path) or error from None
         except ValueError:
             raise InputError(f"expected JSON; got a damaged {path}; restore it or measure again") from None
         if not isinstance(run, dict) or not isinstance(run.get("schema", 0), int):
@@ -153,8 +156,7 @@ class Store:
             raise InputError(
                 f"expected results of schema {SCHEMA} or older; got schema {run['schema']} in {path}; update dropeact"
             )
-        _check_run(run, path)
-        return run
+        return checked_run(run, str(path))
 
     def write_run(self, run: dict[str, Any]) -> None:
         """Write `run.json` atomically."""
@@ -247,17 +249,30 @@ def _stamp(file: Path) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _check_run(run: Mapping[str, Any], path: Path) -> None:
-    """Refuse a run.json that lacks what every reader of results needs."""
+def checked_run(run: Mapping[str, Any], where: str, remedy: str = RESTORE) -> dict[str, Any]:
+    """What is said of a run, where that is all that readers of results need; without `sets` it measured the core set.
+
+    Raises
+    ------
+    InputError
+        Naming the first thing that it lacks or that is of another kind.
+    """
     for key, kind in RUN.items():
         if key not in run or not isinstance(run[key], kind):
             wanted = getattr(kind, "__name__", kind)
-            raise InputError(
-                f"expected {key!r} in {path} as {wanted}; got {run.get(key)!r}; restore it or measure again"
-            )
-    for key, names in INSIDE.items():
-        if missing := [name for name in names if name not in run[key]]:
-            raise InputError(f"expected {missing[0]!r} of {key!r} in {path}; got none; restore it or measure again")
+            raise InputError(f"expected {key!r} in {where} as {wanted}; got {run.get(key)!r}; {remedy}")
+    for key, kinds in INSIDE.items():
+        for name, kind in kinds.items():
+            if not isinstance(run[key].get(name), kind):
+                got = repr(run[key][name]) if name in run[key] else "none"
+                raise InputError(f"expected {name!r} of {key!r} in {where}; got {got}; {remedy}")
+    for column in COLUMNS:
+        if not isinstance(adapter := run["checkpoints"][column].get("adapter") or {}, dict):
+            raise InputError(f"expected the 'adapter' of {column!r} in {where} as dict; got {adapter!r}; {remedy}")
+    sets = run.get("sets", ["core"])
+    if not isinstance(sets, list) or not all(isinstance(name, str) for name in sets):
+        raise InputError(f"expected 'sets' in {where} as a list of names; got {sets!r}; {remedy}")
+    return {**run, "sets": sets}
 
 
 def _check_schema(attrs: Mapping[str, Any], path: Path) -> None:

@@ -2,6 +2,7 @@ import errno
 import json
 import multiprocessing
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import xarray as xr
 import dropeact
 from dropeact import store as storage
 from dropeact.axes import InputError
+from dropeact.files import whole
 from dropeact.store import Cell, Store, joined
 from tests.synthetic_results import PAIR, run_record
 
@@ -144,6 +146,46 @@ def test_a_damaged_file_is_named_and_refused(tmp_path):
     assert path.exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
+        (PermissionError("[Errno 13] Unable to open file (name = 'a.nc', errno = 13)"), "permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "input/output error"),
+        (OSError("Can't read data (errno = 5, error message = 'Input/output error')"), "input/output error"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+    ],
+)
+def test_a_file_that_the_system_does_not_let_be_read_is_not_called_damaged(error, reason, tmp_path):
+    def refused(_path):
+        raise error
+
+    with pytest.raises(InputError, match=rf"^expected to read {tmp_path}/a\.nc; got {reason}; make it readable"):
+        whole(refused, tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize(
+    "text", ["Unable to open file (truncated file: eof = 5)", "read failed (errno = 0, 'Success')"]
+)
+def test_a_file_that_ends_too_early_is_damaged(text, tmp_path):
+    def short(_path):
+        raise OSError(text)
+
+    with pytest.raises(InputError, match="got a damaged"):
+        whole(short, tmp_path / "a.nc")
+
+
+def test_a_run_json_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    Store(tmp_path).write_run(run_record(PAIR, 32))
+
+    def refused(path, *_args):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(InputError, match=rf"^expected to read {tmp_path}/run\.json; got permission denied"):
+        Store(tmp_path).read_run()
+
+
 def test_a_foreign_file_is_named_and_refused(tmp_path):
     store = Store(tmp_path)
     path = tmp_path / "store" / cell().path
@@ -180,6 +222,7 @@ def test_a_damaged_run_json_is_refused(tmp_path):
         ('{"pair": []}', r"expected 'pair' in .*; got \[\]"),
         ('{"pair": {}, "checkpoints": {}}', "expected 'arm' in .*; got None"),
         (json.dumps(run_record(PAIR, 32) | {"versions": []}), "expected 'versions' in"),
+        (json.dumps(run_record(PAIR, 32) | {"sets": "core"}), "expected 'sets' in .* as a list of names; got 'core'"),
         (json.dumps(run_record(PAIR, 32) | {"pair": {"name": "a"}}), "expected 'rope' of 'pair' in"),
         (json.dumps(run_record(PAIR, 32) | {"checkpoints": {"rope": {}}}), "expected 'dropped' of 'checkpoints' in"),
     ],
@@ -188,6 +231,11 @@ def test_a_run_json_that_says_too_little_is_refused_by_what_it_lacks(tmp_path, t
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match=message):
         Store(tmp_path).read_run()
+
+
+def test_a_run_json_without_sets_measured_the_core_set(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in run_record(PAIR, 32).items() if k != "sets"}))
+    assert Store(tmp_path).read_run()["sets"] == ["core"]
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_fragment(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -13,7 +14,10 @@ from dropeact.checkpoints.load import check_device, load
 from dropeact.checkpoints.options import Options, check_places, unfinished
 from dropeact.cli import main
 from dropeact.measurements.measuring import Measuring, Request
+from dropeact.one_model import MissingMeasurement
 from dropeact.pairs import Pair
+from dropeact.report.render import relative
+from dropeact.report.tables import complete
 from dropeact.store import Store
 from dropeact.verdicts.registry import load_claims
 from tests.checkpoints import tiny
@@ -197,6 +201,56 @@ def test_results_whose_run_json_is_empty_are_one_line_and_status_2(tmp_path, com
     status, said = command(arguments[0], tmp_path, *arguments[1:])
     assert (status, said.count("\n")) == (2, 1)
     assert f"expected 'pair' in {tmp_path}/run.json" in said
+
+
+def test_results_of_other_weights_are_told_with_one_remedy(tmp_path):
+    message = r"got no measurement rope/x: of other weights; measure again into that folder$"
+    with pytest.raises(InputError, match=message), complete(tmp_path):
+        raise MissingMeasurement("rope/x: of other weights; measure it again")
+
+
+OWN = """from dropeact.estimators import mean
+from dropeact.estimators.regions import most
+from dropeact.verdicts import claim
+
+
+@claim("my-own", region=most(), experiment="own")
+def my_own(measured):
+    '''Most heads are sinks.'''
+    return mean(measured.rope.sink_rate().mean("layer"), unit="rate")
+"""
+
+
+def test_claims_of_a_users_own_are_reported_and_compared_and_never_dropped_in_silence(tmp_path):
+    folder = results(tmp_path / "run", texts=8, cells=("observations", "disruption"))
+    (tmp_path / "mine.py").write_text(OWN)
+    own = f"--claims={tmp_path / 'mine.py'}"
+
+    def dropeact(*arguments):
+        line = [sys.executable, "-m", "dropeact", *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    assert dropeact("report", folder, own).stderr == ""
+    assert '"my-own"' in (folder / "verdicts.json").read_text()
+    same = dropeact("diff", folder, folder, own)
+    assert (same.returncode, "orphaned" in same.stdout) == (0, False)
+    plain = dropeact("report", folder)
+    assert (plain.returncode, plain.stderr.count("\n")) == (0, 1)
+    assert (
+        f"expected the claims that {folder}/verdicts.json held; got none for my-own; give --claims=FILE" in plain.stderr
+    )
+
+
+def test_python_without_docstrings_is_told_so(tmp_path):
+    line = [sys.executable, "-OO", "-m", "dropeact", "report", str(results(tmp_path, texts=4, cells=()))]
+    run = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert "got Python started with -OO; start it without" in run.stderr
+
+
+def test_links_hold_where_a_path_has_spaces_and_parentheses(tmp_path):
+    target = tmp_path / "FINDINGS.md"
+    assert relative(tmp_path / "my run (2)" / "figures" / "loss.svg", target) == "my%20run%20%282%29/figures/loss.svg"
 
 
 def test_accepting_results_without_a_store_changes_nothing(tmp_path, command):

@@ -99,6 +99,22 @@ def test_the_steps_of_the_action_run_by_hand_judge_report_and_give_the_status(tm
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the action's steps are bash")
+def test_claims_of_a_users_own_are_passed_on_to_the_report_and_the_comparison(tmp_path):
+    (tmp_path / "dropeact-report").mkdir()
+    stand_in = tmp_path / "dropeact"
+    stand_in.write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/asked\ntouch {tmp_path}/dropeact-report/summary.md\n')
+    stand_in.chmod(0o755)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "verdicts.json").touch()
+    given = {"inputs.results": str(tmp_path / "new"), "inputs.baseline": "old", "runner.temp": str(tmp_path)}
+    run = act("Report", given | {"inputs.options": "--allow-untestable\n--claims=my own.py\n"}, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == 5
+    assert all(" --claims=my own.py" in line and "--allow" not in line for line in asked)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the action's steps are bash")
 @pytest.mark.parametrize(
     ("there", "wanted"),
     [("", "--method POST repos/o/r/issues/7/comments"), ("31\n32\n", "--method PATCH repos/o/r/issues/comments/31")],

@@ -18,6 +18,11 @@ def claim_ids(incomplete: str) -> list[str]:
     return [id for id in published.claims() if id.startswith(incomplete)]
 
 
+OwnOption = Annotated[
+    list[Path] | None, typer.Option("--claims", help="Claims of your own: a file, or a folder of test_*.py.")
+]
+
+
 def verify(context: typer.Context) -> None:
     """Judge claims: builds and runs the pytest line for you; every option of `pytest -m claims` is passed on.
 
@@ -41,6 +46,7 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="The HTML file, opened in the browser.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="Print a Markdown summary for CI.")] = False,
     badge: Annotated[bool, typer.Option("--badge", help="Print the JSON of a shields.io endpoint.")] = False,
+    own: OwnOption = None,
 ) -> None:
     """Write FINDINGS.md and figures from stored results; loads no model. Several folders: claims x pairs.
 
@@ -51,6 +57,9 @@ def report(
         raise InputError(f"expected one folder with --html, --open, --summary or --badge; got {len(directories)}")
     if (html or show) + summary + badge > 1:
         raise InputError("expected one of --html, --open, --summary and --badge; got several; leave the others out")
+    from dropeact.verdicts import load_claims
+
+    load_claims(own or ())
     if len(directories) > 1:
         from dropeact.report.side_by_side import table
 
@@ -68,9 +77,16 @@ def report(
         if show:
             typer.launch(page.resolve().as_uri())
     else:
-        from dropeact.report import write
+        from dropeact.report import forgotten, write
 
+        lost = forgotten(directories[0])
         print(write(directories[0], output=output))
+        if lost:
+            print(
+                f"dropeact: expected the claims that {directories[0]}/verdicts.json held; got none for "
+                f"{', '.join(lost)}; give --claims=FILE and report again to have their records back",
+                file=sys.stderr,
+            )
 
 
 def explain(
@@ -78,9 +94,7 @@ def explain(
     results: Annotated[
         Path | None, typer.Option("--results", help="Stored results (default: the accepted ones).")
     ] = None,
-    own: Annotated[
-        list[Path] | None, typer.Option("--claims", help="Claims of your own: a file, or a folder of test_*.py.")
-    ] = None,
+    own: OwnOption = None,
 ) -> None:
     """Show a claim's statement, formula, region, per-text table, published value and the command that measures it.
 
@@ -106,16 +120,18 @@ def diff(
     new: Annotated[Path, typer.Argument(help="The run to compare with it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Every record as JSON.")] = False,
     as_markdown: Annotated[bool, typer.Option("--md", help="What moved as Markdown.")] = False,
+    own: OwnOption = None,
 ) -> None:
     """Say what moved between two runs; status 0 nothing regressed, 1 regressed, 2 not comparable.
 
     Example: dropeact diff results/smollm2-135m runs/mine
     """
     from dropeact.report.diff import rendered
+    from dropeact.verdicts import load_claims
     from dropeact.verdicts.regression import compare
 
     form = style(as_json=as_json, as_markdown=as_markdown)
-    comparison = compare(old, new)
+    comparison = compare(old, new, claims=load_claims(own or ()))
     print(rendered(comparison, form), end="")
     raise typer.Exit(comparison.status)
 

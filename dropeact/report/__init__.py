@@ -9,6 +9,7 @@ from typing import Any
 
 from dropeact import bundled, pairs, published
 from dropeact.audit import Finding, audit
+from dropeact.axes import InputError
 from dropeact.files import write_text
 from dropeact.measured import Measured, of_run
 from dropeact.report import (
@@ -27,7 +28,7 @@ from dropeact.report.tables import complete
 from dropeact.report.trajectory_figure import trajectory_figure
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims, robustness
-from dropeact.verdicts.records import as_csv, as_json
+from dropeact.verdicts.records import as_csv, as_json, read_verdicts
 
 
 def write(
@@ -75,6 +76,18 @@ def drawn(measured: Measured, audited: Sequence[Finding], folder: Path, replace:
     if replace or not (folder / "audit.svg").is_file():
         audit_figure(audited, folder / "audit.svg")
     return [*figures, grown] if grown else figures
+
+
+def forgotten(directory: Path) -> list[str]:
+    """The claims whose records verdicts.json holds and the next report leaves out: nobody registers them."""
+    file = directory / "verdicts.json"
+    if bundled.is_accepted(directory) or not file.is_file():
+        return []
+    try:
+        held = {record.id for record in read_verdicts(file)[0]}
+    except InputError:
+        return []  # the report writes it anew
+    return sorted(held - load_claims().keys())
 
 
 def default_output(directory: Path) -> Path:

@@ -2,10 +2,9 @@
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from dropeact import bundled, pairs
+from dropeact import pairs
 from dropeact.corpus import corpus_hash, passages
 from dropeact.measured import MissingMeasurement, Model, Protocol
 from dropeact.pairs import Pair
@@ -25,8 +24,7 @@ def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
     how += [] if claim.set == "core" else [f"--only={claim.set}"]
     if claim.set == "long":
         how.append(f"--lengths={','.join(map(str, lengths(store, run['arm']) or LENGTHS))}")
-    file = Path(claim.function.__code__.co_filename)
-    how += [] if file.parent == bundled.folder("claims") else [f"--claims={file}"]
+    how += [f"--claims={claim.function.__code__.co_filename}"] if claim.is_own else []
     words = ["pytest", "-m", "claims", *named(pair), "--fresh", *how, f"--out=runs/{claim.id}", "-k", claim.id]
     return shlex.join(words)
 

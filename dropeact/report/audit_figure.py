@@ -1,5 +1,6 @@
 """Findings of an audit -> one figure: printed against recomputed, log-log, the disagreements named beside them."""
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dropeact.audit import Finding
+from dropeact.files import write_bytes
 
 COLOURS = {"reproduced": "#999999", "not reproduced": "#D55E00", "contradicted": "#0072B2"}  # Okabe and Ito
 MARKERS = {"reproduced": "o", "not reproduced": "D", "contradicted": "s"}
@@ -40,8 +42,10 @@ def audit_figure(findings: Sequence[Finding], path: Path) -> None:
     Layer numbers, p-values and conditions have no place on the plane and are left out, as is what lies beyond
     `LOW`..`HIGH`; disagreements by `NAMED_FACTOR` or more are named. The same findings give the same bytes.
     """
+    kind, drawn = path.suffix.removeprefix("."), io.BytesIO()
     with mpl.rc_context(STYLE):
-        drawing(findings).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=100)
+        drawing(findings).savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None, dpi=100)
+    write_bytes(path, drawn.getbuffer())
 
 
 def drawing(findings: Sequence[Finding]) -> Figure:

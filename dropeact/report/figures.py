@@ -1,5 +1,6 @@
 """Figures of the report, three columns each (RoPE, just dropped, DroPE), as SVG whose bytes repeat on one machine."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.image import AxesImage
 
 from dropeact.axes import SINK_THRESHOLD, TENSORS
 from dropeact.estimators.contrasts import mean_and_half_width
+from dropeact.files import write_bytes
 from dropeact.measured import Measured, Model
 from dropeact.report.words import NAMES
 
@@ -84,12 +86,13 @@ class Drawing:
 
 def save(canvas: Canvas, path: Path) -> None:
     """Write an SVG without date or software metadata, so that the same data give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasSVG(canvas)
     if (layout := canvas.get_layout_engine()) is not None:  # savefig would draw everything once more to lay it out
         layout.execute(canvas)
         canvas.set_layout_engine("none")
-    canvas.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    drawn = io.BytesIO()
+    canvas.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    write_bytes(path, drawn.getbuffer())
 
 
 def band(axes: Axes, x: np.ndarray, values: xr.DataArray, model: Model) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 import xarray as xr
 
 from dropeact.estimators.contrasts import mean_and_half_width
-from dropeact.files import read_dataset
 from dropeact.report.html_charts import Chart, chart
-from dropeact.report.trajectory_figure import FILE, QUANTITIES
+from dropeact.report.trajectory_figure import FILE, QUANTITIES, read_trajectory
 from dropeact.report.words import NAMES
 
 
@@ -17,7 +16,7 @@ def trajectory(directory: Path) -> list[Chart]:
     file = directory / FILE
     if not file.is_file():
         return []
-    data = read_dataset(file)
+    data = read_trajectory(file)
     return [drawn(f"trajectory-{i}", label, quantity(data)) for i, (label, quantity) in enumerate(QUANTITIES)]
 
 

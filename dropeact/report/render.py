@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -97,5 +98,5 @@ def turned(records: Sequence[Record], strips: Mapping[str, Strip]) -> list[tuple
 
 
 def relative(path: Path, target: Path) -> str:
-    """A link from the folder of `target` to `path`."""
-    return Path(os.path.relpath(path, target.parent)).as_posix()
+    """A link from the folder of `target` to `path`; Markdown would end it at a space or a parenthesis."""
+    return quote(Path(os.path.relpath(path, target.parent)).as_posix(), safe="/")

@@ -8,17 +8,18 @@ from typing import Any
 
 from dropeact.report import words
 from dropeact.store import Store
-from dropeact.verdicts import Record, expected, judge
+from dropeact.verdicts import Record, expected, judge, load_claims
 from dropeact.verdicts.expected import Expected
 
 MOST_BYTES = 1_000_000  # a step summary on GitHub holds 1 MiB, a comment 65,536 characters
 
 
 def judged(directory: Path) -> tuple[dict[str, Any], list[Record], Expected]:
-    """The run, its records and the lock of its pair."""
+    """The run, its records and the lock of its pair, beside claims of a user's own."""
     run = Store(directory).read_run()
-    lock = expected.load(run["pair"]["name"])
-    return run, judge(directory, families=lock.families), lock
+    lock, claims = expected.load(run["pair"]["name"]), load_claims()
+    records = judge(directory, families=lock.families)
+    return run, records, lock.beside(record for record in records if claims[record.id].is_own)
 
 
 def summary(directory: Path) -> str:

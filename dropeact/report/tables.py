@@ -24,8 +24,9 @@ def complete(directory: Path) -> Iterator[None]:
     try:
         yield
     except MissingMeasurement as missing:
+        what = str(missing).removesuffix("; measure it again")
         raise InputError(
-            f"expected complete results in {directory}; got no measurement {missing}; measure again into that folder"
+            f"expected complete results in {directory}; got no measurement {what}; measure again into that folder"
         ) from None
 
 

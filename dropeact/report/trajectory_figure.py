@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from dropeact.axes import InputError
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.files import read_dataset
 from dropeact.report.figures import COLOURS, STYLE, Figure, save
@@ -27,6 +28,31 @@ QUANTITIES: tuple[tuple[str, Callable[[xr.Dataset], xr.DataArray]], ...] = (
     ("peak norm of the first token", lambda data: data["first_norm"].isel(depth=slice(1, None)).max("depth")),
     ("smallest entropy (nats)", lambda data: data["entropy"].isel(depth=slice(1, None)).min("depth")),
 )
+HELD = {
+    "nats": ("position_bin",),
+    "massive_count": ("layer", "tensor"),
+    "sink_rate": ("layer",),
+    "first_norm": ("depth",),
+    "entropy": ("depth",),
+}  # each of stage and text too
+
+
+def read_trajectory(file: Path) -> xr.Dataset:
+    """Read a stored trajectory.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, or is a NetCDF file of something else.
+    """
+    data = read_dataset(file)
+    dims = {name: {"stage", "text", *own} for name, own in HELD.items()}
+    lacking = [name for name in HELD if name not in data or set(data[name].dims) != dims[name]]
+    if "tokens" not in data.coords or data["tokens"].dims != ("stage",):
+        lacking.append("tokens")
+    if lacking:
+        raise InputError(f"expected a trajectory of dropeact; got {file} without {lacking[0]}; move it away")
+    return data
 
 
 def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) -> Figure | None:
@@ -34,7 +60,7 @@ def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) ->
     file = directory / FILE
     if not file.is_file():
         return None
-    data = read_dataset(file)
+    data = read_trajectory(file)
     figure = Figure(folder / "trajectory.svg", TITLE, caption(data), "upstream")
     if figure.path.is_file() and not replace:
         return figure

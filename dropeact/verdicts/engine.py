@@ -69,7 +69,6 @@ def outcomes(directory: Path, *, claims: Mapping[str, Claim] | None = None) -> l
     pair = pairs.from_dict(run["pair"], f"{directory}/run.json")
     natural = views.natural(store, pair, arm=run.get("arm"))
     published_way = {"natural": natural, "replication": views.replication(store, pair, arm=run.get("arm"))}
-    sets = run.get("sets", ["core"])
     return [
         evaluate(
             claim,
@@ -77,7 +76,7 @@ def outcomes(directory: Path, *, claims: Mapping[str, Claim] | None = None) -> l
             function,
             region,
             published_way[claim.replication_protocol] if kind == "magnitude" else natural,
-            sets,
+            run["sets"],
         )
         for claim in (load_claims() if claims is None else claims).values()
         for kind, function, region in claim.records_on(pair)

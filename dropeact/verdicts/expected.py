@@ -3,7 +3,7 @@
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dropeact import bundled
@@ -43,6 +43,11 @@ class Expected:
                 f"expected {accepted} (accepted); got {record.verdict}{f': {record.reason}' if record.reason else ''}"
             )
         return ""
+
+    def beside(self, own: Iterable[Record]) -> "Expected":
+        """The lock beside claims of a user's own, which it cannot know: they pass as on a pair without one."""
+        passing = {record.key: record.verdict for record in own if record.verdict in PASS_WITHOUT_LOCK}
+        return replace(self, verdicts=passing | dict(self.verdicts))
 
     def orphans(self, records: Iterable[str]) -> dict[str, str]:
         """Why each accepted verdict fails that no record stands behind: its claim was renamed or removed."""

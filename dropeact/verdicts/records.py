@@ -3,13 +3,21 @@
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass, fields
+import reprlib
+from collections.abc import Mapping, Set
+from dataclasses import MISSING, asdict, dataclass, fields
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
+from dropeact.axes import InputError
+from dropeact.published import read_json
 from dropeact.verdicts.rule import Verdict
 
 SCHEMA = 1
+REGION = {"scale": str, "low": float | None, "high": float | None}
+RESTORE = "restore it, or accept again"
 ERROR = "error: "
 
 
@@ -68,18 +76,54 @@ def as_json(records: list[Record], provenance: dict[str, Any]) -> str:
     return json.dumps(body, indent=1, sort_keys=False, allow_nan=False) + "\n"
 
 
-def from_json(text: str) -> tuple[list[Record], dict[str, Any]]:
+def read_verdicts(file: Path) -> tuple[list[Record], dict[str, Any]]:
     """Records and provenance of a verdicts.json.
 
     Raises
     ------
-    ValueError
-        When it is of a later schema than this version knows.
+    InputError
+        When it cannot be read, is of a later schema than this version knows, or holds a field of another kind.
     """
-    body = json.loads(text)
-    if body["schema"] > SCHEMA:
-        raise ValueError(f"schema {body['schema']}, of a later dropeact than this, which knows {SCHEMA}")
-    return [Record(**claim) for claim in body["claims"]], body["provenance"]
+    body = read_json(file)
+    schema = body.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(f"expected verdicts of schema {SCHEMA} or older; got {schema} in {file}; update dropeact")
+    kinds = {"schema": int, "provenance": dict[str, Any], "claims": list[Any]}
+    _check(body, kinds, set(kinds), f"a verdicts.json of dropeact in {file}")
+    return [_record(claim, str(file)) for claim in body["claims"]], body["provenance"]
+
+
+def _record(claim: object, file: str) -> Record:
+    kinds = {field.name: field.type for field in fields(Record)}
+    needed = {field.name for field in fields(Record) if field.default is MISSING}
+    if not isinstance(claim, dict):
+        raise InputError(f"expected records in {file}; got {reprlib.repr(claim)}; {RESTORE}")
+    where = f"a record in {file}"
+    _check(claim, kinds, needed, where)
+    if unknown := sorted(claim.keys() - kinds):
+        raise InputError(f"expected {where} without {unknown[0]!r}; got it; {RESTORE}")
+    _check(claim["region"], REGION, set(REGION), f"the region of {claim['id']} in {file}")
+    return Record(**claim)
+
+
+def _check(held: Mapping[str, Any], kinds: Mapping[str, Any], needed: Set[str], where: str) -> None:
+    """Refuse what lacks a field that is needed, or holds one of another kind."""
+    for name, kind in kinds.items():
+        if (name in needed or name in held) and not (name in held and _is(kind, held[name])):
+            got = reprlib.repr(held[name]) if name in held else "none"
+            wanted = "one of the verdicts" if kind is Verdict else getattr(kind, "__name__", kind)
+            raise InputError(f"expected {name!r} of {where} as {wanted}; got {got}; {RESTORE}")
+
+
+def _is(kind: Any, value: object) -> bool:
+    """Whether a value of JSON is of the kind of a field; a number is finite, and a truth value is none."""
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool) and isfinite(value)
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_is(one, value) for one in get_args(kind))
+    return isinstance(value, get_origin(kind) or kind)
 
 
 def as_csv(records: list[Record]) -> str:

@@ -60,6 +60,11 @@ class Claim:
         """Content hash of the claim's function, to see whether a claim changed since it was accepted."""
         return hashlib.sha256(inspect.getsource(self.function).encode()).hexdigest()[:12]
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own: of a file outside the project's claims."""
+        return Path(self.function.__code__.co_filename).parent != bundled.folder("claims")
+
     def magnitude(self, region: Region, *, protocol: ProtocolName = "replication") -> Callable[[Function], Function]:
         """Register how the published figure is judged on the published pair, inside which region, on which texts."""
 
@@ -119,6 +124,10 @@ def claim(
             note=note,
             module=function.__module__,
         )
+        if not made.statement and sys.flags.optimize > 1:
+            raise InputError(
+                "expected docstrings, which state the claims; got Python started with -OO; start it without"
+            )
         if not made.statement:
             raise InputError(f"expected a statement; got claim {id!r} without a docstring; write what it claims")
         known = REGISTRY.get(id)

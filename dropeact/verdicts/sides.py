@@ -7,10 +7,10 @@ from typing import Any
 
 from dropeact import pairs
 from dropeact.axes import COLUMNS, InputError
-from dropeact.store import Store
+from dropeact.store import Store, checked_run
 from dropeact.verdicts import expected
 from dropeact.verdicts.engine import Evaluated, judged, outcomes
-from dropeact.verdicts.records import Record, from_json
+from dropeact.verdicts.records import RESTORE, Record, read_verdicts
 from dropeact.verdicts.registry import Claim
 
 VERSIONS = ("dropeact", "torch", "transformers", "numpy", "scipy")
@@ -57,12 +57,8 @@ def baseline(directory: Path, claims: Mapping[str, Claim] | None = None) -> Side
     file = directory / "verdicts.json"
     if not file.is_file():
         return current(directory, claims)
-    try:
-        records, run = from_json(file.read_text("utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"expected a verdicts.json of dropeact; got {file}: {error}; write it again with `dropeact report`"
-        ) from None
+    records, found = read_verdicts(file)
+    run = checked_run(found, f"the provenance of {file}", RESTORE)
     accepted = {record.key: record for record in records}
     if not Store(directory).files():
         return Side(directory, run, accepted, {}, {})

@@ -1,23 +1,28 @@
 """What a run brings along when it becomes the accepted one."""
 
 import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dropeact import bundled
+from dropeact import bundled, report
 from dropeact.axes import InputError
 from dropeact.pairs import DEFAULT
 from dropeact.report import accept as module
-from dropeact.report import default_output
-from dropeact.report.accept import TRAJECTORY, accept, trajectory_of
-from tests.synthetic_results import results
+from dropeact.report import default_output, figures
+from dropeact.report.accept import CLOSE, OPEN, TRAJECTORY, accept, trajectory_of
+from dropeact.verdicts import load_claims
+from dropeact.verdicts.records import read_verdicts
+from tests.synthetic_results import PAIR, results
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A run and the accepted results, of the same weights."""
-    return tuple(results(tmp_path_factory.mktemp(name)) for name in ("run", "accepted"))
+    return tuple(results(tmp_path_factory.mktemp(name), texts=4, cells=()) for name in ("run", "accepted"))
 
 
 @pytest.fixture(autouse=True)
@@ -52,17 +57,99 @@ def test_the_accepted_trajectory_of_other_weights_goes(folders):
     (run / "run.json").write_text(before)
 
 
-def test_a_damaged_run_is_refused_before_what_was_accepted_is_touched(tmp_path, monkeypatch):
-    home = tmp_path / "results"
-    kept = results(home / "synthetic")
-    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
-    folder = bundled.folder
-    monkeypatch.setattr(module.bundled, "folder", lambda name: home if name == "results" else folder(name))
-    run = results(tmp_path / "run", seed=1)
+@pytest.fixture(scope="module")
+def known():
+    """Claims of the checkout itself, imported before another folder stands for it."""
+    return load_claims()
+
+
+@pytest.fixture
+def checkout(known, tmp_path, monkeypatch):
+    """A source checkout of its own, with results accepted in it."""
+    home = tmp_path / "checkout"
+    (home / "claims" / "expected").mkdir(parents=True)
+    for source in bundled.folder("claims").iterdir():
+        if source.name != "expected":
+            (home / "claims" / source.name).symlink_to(source)
+    (home / "report_templates").symlink_to(bundled.folder("report_templates"))
+    (home / "pyproject.toml").touch()
+    (home / "README.md").write_text(f"before\n{OPEN}\n{CLOSE}\nafter\n")
+    monkeypatch.setattr(bundled, "_PACKAGE", home / "dropeact")
+    monkeypatch.setattr(report.robustness, "strips", lambda *_: {})  # these, and all figures but one, take seconds
+    monkeypatch.setattr(report, "audit_figure", lambda _, path: path.touch())
+    monkeypatch.setattr(figures, "DRAWINGS", figures.DRAWINGS[-1:])
+    accept(measured(tmp_path / "first"))
+    return home
+
+
+def measured(folder, **planted):
+    return results(folder, pair=NAMED, texts=8, cells=("observations",), **planted)
+
+
+NAMED = replace(PAIR, name=DEFAULT)
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def damaged(run):
     (run / "store" / "drope" / "passages-first" / "observations-A.nc").write_bytes(b"no NetCDF")
-    with pytest.raises(InputError, match="damaged"):
+
+
+def without_a_cell(run):
+    shutil.rmtree(run / "store" / "dropped")
+
+
+def with_a_damaged_trajectory(run):
+    (run / TRAJECTORY).write_text("no NetCDF")
+
+
+@pytest.mark.parametrize("break_it", [damaged, without_a_cell, with_a_damaged_trajectory])
+def test_a_run_that_cannot_be_reported_changes_nothing_and_is_named(break_it, checkout, tmp_path):
+    before = content(checkout)
+    run = measured(tmp_path / "run", seed=1)
+    break_it(run)
+    with pytest.raises(InputError, match=str(run)):
         accept(run)
-    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+    assert content(checkout) == before
+    assert [path.name for path in (checkout / "results").iterdir()] == [DEFAULT]
+
+
+@pytest.mark.parametrize("name", ["README.md", f"{DEFAULT}.toml"])
+def test_a_text_that_cannot_be_written_changes_nothing(name, checkout, tmp_path, monkeypatch):
+    before = content(checkout)
+    run = measured(tmp_path / "run", seed=1)
+    write = module.write_text
+
+    def refused(path, text):
+        if path.name == name:
+            raise InputError("expected to write")
+        write(path, text)
+
+    monkeypatch.setattr(module, "write_text", refused)
+    with pytest.raises(InputError, match="expected to write"):
+        accept(run)
+    assert content(checkout) == before
+    assert [path.name for path in (checkout / "results").iterdir()] == [DEFAULT]
+
+
+def test_an_accepted_run_stands_in_the_place_of_the_one_before(checkout, tmp_path):
+    before = content(checkout)
+    run = measured(tmp_path / "run", seed=1, plant={"drope": {"sink": 0.2}})
+    said = accept(run)
+    target, now = checkout / "results" / DEFAULT, content(checkout)
+    assert said[0] == f"accepted: {target}"
+    assert now.keys() == before.keys()
+    assert content(run / "store").keys() == {run / path.relative_to(target) for path in content(target / "store")}
+    for name in ("FINDINGS.md", "README.md", f"results/{DEFAULT}/verdicts.json"):
+        assert now[checkout / name] != before[checkout / name]
+    text = (checkout / "FINDINGS.md").read_text()
+    links = re.findall(r"\]\(([^)#:]+\.svg)\)", text)
+    assert links
+    assert all((checkout / link).is_file() for link in links)
+    accept(target)
+    assert content(checkout) == now
 
 
 def test_only_the_default_pair_is_reported_at_the_root_of_a_checkout(tmp_path, monkeypatch):
@@ -73,3 +160,9 @@ def test_only_the_default_pair_is_reported_at_the_root_of_a_checkout(tmp_path, m
     monkeypatch.chdir(home / "own")
     places = {folder: default_output(Path(folder)) for folder in (str(home / DEFAULT), str(home / "own"), ".")}
     assert list(places.values()) == [tmp_path / "FINDINGS.md", home / "own" / "FINDINGS.md", Path("FINDINGS.md")]
+
+
+def test_the_accepted_verdicts_are_of_the_claims_as_they_are_today():
+    records, _ = read_verdicts(bundled.folder("results") / DEFAULT / "verdicts.json")
+    today = {id: claim.source_hash for id, claim in load_claims().items()}
+    assert {r.id: r.claim_hash for r in records} == {r.id: today.get(r.id) for r in records}

@@ -13,6 +13,7 @@ from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.html import write_html
 from dropeact.report.html_lines import number_line, published_value, ticks
 from dropeact.report.html_trajectory import trajectory
+from dropeact.report.trajectory_figure import trajectory_figure
 from dropeact.store import Store
 from dropeact.verdicts import judge
 from tests.report.browser import axe, browser, missing
@@ -124,6 +125,23 @@ def test_a_trajectory_is_drawn_where_there_is_one_against_hand_count(page, plant
     assert trajectory(tmp_path) == []
     (tmp_path / "trajectory.nc").write_text("damaged")
     with pytest.raises(InputError, match="got a damaged"):
+        trajectory(tmp_path)
+
+
+@pytest.mark.parametrize("lacking", ["nats", "massive_count", "tokens"])
+def test_a_trajectory_of_other_content_is_refused_by_what_it_lacks(lacking, tmp_path):
+    recalibration().drop_vars(lacking).to_netcdf(tmp_path / "trajectory.nc", engine="h5netcdf")
+    for read in (trajectory, lambda folder: trajectory_figure(folder, tmp_path / "figures")):
+        with pytest.raises(
+            InputError, match=f"expected a trajectory of dropeact; got .*trajectory.nc without {lacking}"
+        ):
+            read(tmp_path)
+
+
+def test_a_trajectory_of_other_dims_is_refused(tmp_path):
+    data = recalibration()
+    data.assign(nats=data["nats"].isel(stage=0, drop=True)).to_netcdf(tmp_path / "trajectory.nc", engine="h5netcdf")
+    with pytest.raises(InputError, match="without nats"):
         trajectory(tmp_path)
 
 

@@ -1,10 +1,16 @@
-import numpy as np
-import xarray as xr
+import errno
+import os
 
-from dropeact.axes import COLUMNS, HALVES
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from dropeact.axes import COLUMNS, HALVES, InputError
 from dropeact.measured import of_run
 from dropeact.report import observe_figures
-from dropeact.report.figures import draw_stored
+from dropeact.report.audit_figure import audit_figure
+from dropeact.report.figures import draw_stored, save
 from dropeact.store import Cell, Store
 from tests.synthetic_results import PAIR, results
 
@@ -46,3 +52,17 @@ def test_a_panel_says_how_many_texts_are_behind_its_lines_against_hand_count():
     assert observe_figures.having_class(shares) == 2
     assert observe_figures.texts_with({"RoPE": 32, "DroPE": 32}) == "32 texts"
     assert observe_figures.texts_with({"RoPE": 1, "DroPE": 3}) == "texts: RoPE 1, DroPE 3"
+
+
+@pytest.mark.parametrize("draw", [lambda path: save(Figure(), path), lambda path: audit_figure((), path)])
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(draw, tmp_path, monkeypatch):
+    (tmp_path / "old.svg").write_text("before")
+
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"expected to write .*old\.svg; got no space left on device"):
+        draw(tmp_path / "old.svg")
+    assert [file.name for file in tmp_path.iterdir()] == ["old.svg"]
+    assert (tmp_path / "old.svg").read_text() == "before"

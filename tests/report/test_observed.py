@@ -15,7 +15,7 @@ from dropeact.report import observed, provenance
 from dropeact.report.observed import activations, balance, floor, overlaps, patterns, sinks, table, writes
 from dropeact.report.render import environment
 from dropeact.store import Cell, Store
-from dropeact.verdicts.records import as_json, from_json
+from dropeact.verdicts.records import as_json, read_verdicts
 from tests.synthetic_results import HEAD_DIM, HEADS, KV_HEADS, LAYERS, PAIR, WRITE, results, run_record
 
 TEXTS = 4  # of each half
@@ -253,16 +253,17 @@ def test_a_floor_without_a_number_is_null_and_relative_changes_are_no_floor(meas
     assert observed.floors(view) == {"entropy": None}
 
 
-def test_verdicts_carry_the_noise_floor_and_older_ones_are_read_as_they_are(measured):
+def test_verdicts_carry_the_noise_floor_and_older_ones_are_read_as_they_are(measured, tmp_path):
     run = measured.store.read_run()
     mine = provenance(measured, run)
     assert mine["noise_floor"] == {"entropy": 1e-6, "first_norm": 0.0, "massive_count": 0.0}
     assert "schema" not in mine
-    written = as_json([], mine)
-    assert json.loads(written)["schema"] == 1
-    assert from_json(written)[1] == mine
-    older = as_json([], {key: value for key, value in mine.items() if key != "noise_floor"})
-    assert "noise_floor" not in from_json(older)[1]
+    file = tmp_path / "verdicts.json"
+    file.write_text(as_json([], mine))
+    assert json.loads(file.read_text())["schema"] == 1
+    assert read_verdicts(file)[1] == mine
+    file.write_text(as_json([], {key: value for key, value in mine.items() if key != "noise_floor"}))
+    assert "noise_floor" not in read_verdicts(file)[1]
 
 
 def test_what_is_not_stored_is_left_out_row_by_row_and_table_by_table(tmp_path):

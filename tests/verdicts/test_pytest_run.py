@@ -185,6 +185,54 @@ def test_an_error_while_measuring_begins_is_one_line_and_status_2(tmp_path, work
     assert lines[0].startswith("Exit: dropeact: expected")
 
 
+@pytest.mark.parametrize("option", ["--lf", "--ff"])
+def test_what_failed_last_is_judged_again(option, planted, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN.format(share=0.01))
+    cached = [f"--results={planted}", f"--claims={tmp_path / 'mine.py'}", "-p", "cacheprovider"]
+    cached += ["-o", f"cache_dir={tmp_path / 'cache'}", "-k", "my-own or sink-rate-rope", "-v"]
+    assert "1 failed, 1 passed" in claims(*cached).stdout
+    again = claims(*cached, option).stdout
+    judged = [line for line in again.splitlines() if "[direction] " in line and "%]" in line]
+    assert "my-own" in judged[0]
+    assert ("1 failed, 1 passed" in again) == (option == "--ff")
+    assert "1 failed" in again
+
+
+def test_a_run_json_that_may_not_be_read_is_one_line_and_status_2(tmp_path):
+    (tmp_path / "run" / "run.json").mkdir(parents=True)  # root may read any file; nobody reads a folder as one
+    (tmp_path / "sitecustomize.py").write_text("import pathlib\npathlib.Path.is_file = pathlib.Path.exists\n")
+    for options in ([f"--results={tmp_path / 'run'}"], [f"--baseline={tmp_path / 'run'}"]):
+        run = claims(*options, env={"PYTHONPATH": str(tmp_path)})
+        lines = [line for line in (run.stdout + run.stderr).splitlines() if "dropeact:" in line]
+        assert (run.returncode, len(lines)) == (2, 1)
+        assert "expected to read" in lines[0] or "expected a readable" in lines[0]
+        assert "INTERNALERROR" not in run.stdout + run.stderr
+
+
+def test_a_malformed_expression_is_told_by_pytest():
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-m", "claims and", "-p", "no:cacheprovider", "tests/test_pairs.py"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert run.returncode == 4
+    assert "Wrong expression passed to '-m'" in run.stdout + run.stderr
+
+
+def test_collecting_never_measures(planted, tmp_path):
+    nothing = claims("--fresh", f"--out={tmp_path / 'run'}", "--co")
+    assert nothing.returncode == 2
+    assert f"got {tmp_path / 'run'}; measure first" in nothing.stdout + nothing.stderr
+    assert not (tmp_path / "run").exists()
+    pair = tmp_path / "pair.toml"
+    pair.write_text(f'name = "{PAIR.name}"\nrope = "rope"\ndrope = "drope"\n')
+    listed = claims(f"--pair={pair}", "--fresh", f"--out={planted}", "--co")
+    assert listed.returncode == 0
+    assert "sink-rate-rope[direction]" in listed.stdout
+
+
 def test_results_of_another_pair_are_refused(planted):
     run = claims(f"--results={planted}", "--pair=llama2-7b")
     assert run.returncode == 2
@@ -208,6 +256,7 @@ def test_an_ordinary_run_collects_tests_and_a_claims_run_claims():
         ("claims and not slow", True),
         ("slow", False),
         ("claims or not claims", False),
+        ("claims and", False),
     ],
 )
 def test_collection_follows_the_meaning_of_the_expression(expression, chosen):

@@ -199,11 +199,53 @@ def test_nothing_there_and_damage_are_one_line(accepted, tmp_path):
     with pytest.raises(InputError, match=r"expected stored results with a run\.json"):
         compare(tmp_path, accepted)
     (tmp_path / "verdicts.json").write_text("{}")
-    with pytest.raises(InputError, match=r"expected a verdicts\.json of dropeact"):
+    with pytest.raises(InputError, match=r"expected 'schema' of a verdicts\.json of dropeact"):
         compare(tmp_path, accepted)
     Store(tmp_path / "empty").write_run(run_record(PAIR, 32))
     with pytest.raises(InputError, match="expected stored results; got none"):
         compare(tmp_path / "empty", accepted)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("provenance",), {}),
+        (("provenance",), None),
+        (("provenance", "checkpoints"), None),
+        (("provenance", "checkpoints", "rope"), None),
+        (("provenance", "checkpoints", "rope", "adapter"), "lora"),
+        (("provenance", "pair"), "synthetic"),
+        (("provenance", "sets"), "core"),
+        (("claims",), {}),
+        (("claims", 0), "a text"),
+        (("claims", 0, "estimate"), math.nan),
+        (("claims", 0, "low"), math.inf),
+        (("claims", 0, "high"), "1"),
+        (("claims", 0, "n"), None),
+        (("claims", 0, "n"), 1.5),
+        (("claims", 0, "verdict"), "true"),
+        (("claims", 0, "verdict"), ["supported"]),
+        (("claims", 0, "region"), {}),
+        (("claims", 0, "other"), 1),
+    ],
+    ids=str,
+)
+def test_a_field_of_another_kind_in_a_baseline_is_one_line(where, value, before, tmp_path):
+    body = json.loads(verdicts_json(list(before.records.values()), dict(before.run)))
+    *outer, last = where
+    holder = body
+    for key in outer:
+        holder = holder[key]
+    holder[last] = value
+    (tmp_path / "verdicts.json").write_text(json.dumps(body))
+    with pytest.raises(InputError, match=r"^expected .*verdicts\.json.*; got .*; restore it, or accept again$"):
+        baseline(tmp_path)
+
+
+def test_verdicts_of_a_later_schema_ask_for_a_later_dropeact(tmp_path):
+    (tmp_path / "verdicts.json").write_text('{"schema": 99}')
+    with pytest.raises(InputError, match=r"schema 1 or older; got 99 in .*; update dropeact"):
+        baseline(tmp_path)
 
 
 def test_json_has_every_record_and_no_infinities(before, after):
