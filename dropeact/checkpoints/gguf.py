@@ -25,7 +25,7 @@ def dequantise(gguf: Path, folder: Path) -> None:
     Raises
     ------
     InputError
-        When the file cannot be read as a GGUF of a supported architecture, or holds no tokenizer.
+        When the file cannot be read as a GGUF of a supported architecture, or lacks its tokenizer or a weight.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -33,12 +33,18 @@ def dequantise(gguf: Path, folder: Path) -> None:
     architecture(gguf)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
-        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype="float32", **where)
+        options = {"dtype": "float32", "output_loading_info": True} | where
+        model, report = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **options)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"expected a whole GGUF file with its tokenizer; got {gguf}: {reason}; export it again"
         ) from error
+    if missing := sorted(report["missing_keys"]):  # transformers draws them at random
+        raise InputError(
+            f"expected all weights in {gguf}; got none for {missing[0]} ({len(missing)} missing); copy it again, or "
+            "merge its parts into one file"
+        )
     vars(model.config).pop("quantization_config", None)
     vars(model).pop("hf_quantizer", None)
     model.config._name_or_path = ""
@@ -52,15 +58,33 @@ def architecture(gguf: Path) -> str:
     Raises
     ------
     InputError
-        When it is damaged, or of an architecture that is not read from GGUF.
+        When it is damaged or empty, or its architecture or its rotation is not read from GGUF.
     """
-    field = _read(gguf).get_field("general.architecture")
-    name = str(field.contents()) if field else "none"
+    read = _read(gguf)
+    name = str(_value(read, "general.architecture", "none"))
     if name not in ARCHITECTURES:
         raise InputError(
             f"expected a GGUF file of {', '.join(ARCHITECTURES)}; got {name} in {gguf}; use its safetensors"
         )
+    if not read.tensors:
+        raise InputError(f"expected weights in {gguf}; got none; copy it again, or merge its parts into one file")
+    _check_rotation(read, name, gguf)
     return name
+
+
+def _check_rotation(read: Any, name: str, gguf: Path) -> None:
+    """Refuse stretched frequencies: transformers leaves them out when it reads a GGUF file."""
+    kind = _value(read, f"{name}.rope.scaling.type", "none")
+    kind = "rope_freqs.weight" if any(tensor.name == "rope_freqs.weight" for tensor in read.tensors) else kind
+    if kind != "none":
+        raise InputError(
+            f"expected a GGUF file with plain rotation; got scaled frequencies ({kind}) in {gguf}; use its safetensors"
+        )
+
+
+def _value(read: Any, key: str, default: object) -> Any:
+    field = read.get_field(key)
+    return field.contents() if field else default
 
 
 def quantization(gguf: Path) -> str:

@@ -57,7 +57,7 @@ def qwen(kind):
     return model
 
 
-def written(file, model, tokenizer):
+def written(file, model, tokenizer, *, without="nothing", scaling=None, beside=()):
     config = model.config
     kind = config.model_type
     writer = gguf.GGUFWriter(file, kind)
@@ -69,6 +69,8 @@ def written(file, model, tokenizer):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(10000.0)
+    if scaling:
+        writer.add_rope_scaling_type(scaling)
     if kind == "qwen3":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
@@ -83,10 +85,14 @@ def written(file, model, tokenizer):
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     for name, weight in model.named_parameters():
+        if gguf_name(name).startswith(without):
+            continue
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         turned = next((proj for proj in heads if proj in name and kind == "llama"), None)
         array = weight.detach().numpy()
         writer.add_tensor(gguf_name(name), permuted(array, heads[turned]).copy() if turned else array)
+    for name in beside:
+        writer.add_tensor(name, torch.ones(4).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -144,6 +150,35 @@ def test_truncated_gguf_is_refused_and_nothing_is_cached(gguf_file, tmp_path):
         with pytest.raises(InputError, match="expected a whole GGUF file"):
             read(str(gguf_file))
     assert [file.suffix for file in (tmp_path / "cache" / "dense").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [("blk.1.", r"layers\.1\.input_layernorm\.weight \(9 missing"), ("blk.0.attn_q", r"q_proj\.weight \(1 missing")],
+)
+def test_a_weight_that_a_gguf_lacks_is_named_and_nothing_is_cached(gguf_file, tmp_path, without, missing):
+    written(gguf_file, tiny.llama(), tiny.tokenizer(), without=without)
+    with pytest.raises(InputError, match=f"expected all weights in .*{missing}.*merge its parts"):
+        load(str(gguf_file))
+    assert [file.suffix for file in (tmp_path / "cache" / "dense").iterdir()] == [".lock"]
+
+
+def test_a_gguf_without_any_weight_is_one_line(gguf_file):
+    written(gguf_file, tiny.llama(), tiny.tokenizer(), without="")
+    for read in (load, resolve):
+        with pytest.raises(InputError, match=r"expected weights in .*; got none"):
+            read(str(gguf_file))
+
+
+def test_scaled_frequencies_which_transformers_leaves_out_are_refused(gguf_file):
+    written(gguf_file, tiny.llama(), tiny.tokenizer(), scaling=gguf.RopeScalingType.NONE)
+    load(str(gguf_file))
+    yarn, llama3 = {"scaling": gguf.RopeScalingType.YARN}, {"beside": ["rope_freqs.weight"]}
+    for fields, kind in ((yarn, "yarn"), (llama3, r"rope_freqs\.weight")):
+        written(gguf_file, tiny.llama(), tiny.tokenizer(), **fields)
+        for read in (load, resolve):
+            with pytest.raises(InputError, match=rf"expected a GGUF file with plain rotation; got scaled .*\({kind}\)"):
+                read(str(gguf_file))
 
 
 def test_wheel_put_into_the_cache_by_hand_is_used_if_its_hash_is_right(gguf_file, tmp_path, monkeypatch):
