@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -130,7 +129,7 @@ def _marks(shares: tuple[float, ...], steps: int) -> set[int]:
 def _write_adapter(folder: Path, beginning: Beginning, loop: Loop) -> None:
     """Write what training has changed so far, with its recipe and log."""
     earlier = beginning.options.from_adapter
-    before = load_file(adapters.folder_of(earlier) / ADAPTER) if earlier else {}
+    before = adapters.tensors_of(adapters.folder_of(earlier)) if earlier else {}
     tensors = trainables.encoded(loop.trained, beginning.weights, before=before)
     adapters.save(folder, tensors, _recipe(beginning, loop))
     shutil.copyfile(loop.log.file, folder / "log.csv")
