@@ -34,12 +34,13 @@ def dequantise(gguf: Path, folder: Path) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
         options = {"dtype": "float32", "output_loading_info": True} | where
-        model, report = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **options)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"expected a whole GGUF file with its tokenizer; got {gguf}: {reason}; export it again"
         ) from error
+    model, report = loaded
     if missing := sorted(report["missing_keys"]):  # transformers draws them at random
         raise InputError(
             f"expected all weights in {gguf}; got none for {missing[0]} ({len(missing)} missing); copy it again, or "

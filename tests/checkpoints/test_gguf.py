@@ -173,9 +173,11 @@ def test_a_gguf_without_any_weight_is_one_line(gguf_file):
 def test_scaled_frequencies_which_transformers_leaves_out_are_refused(gguf_file):
     written(gguf_file, tiny.llama(), tiny.tokenizer(), scaling=gguf.RopeScalingType.NONE)
     load(str(gguf_file))
-    yarn, llama3 = {"scaling": gguf.RopeScalingType.YARN}, {"beside": ["rope_freqs.weight"]}
-    for fields, kind in ((yarn, "yarn"), (llama3, r"rope_freqs\.weight")):
-        written(gguf_file, tiny.llama(), tiny.tokenizer(), **fields)
+    for scaling, beside, kind in (
+        (gguf.RopeScalingType.YARN, (), "yarn"),
+        (None, ("rope_freqs.weight",), r"rope_freqs\.weight"),
+    ):
+        written(gguf_file, tiny.llama(), tiny.tokenizer(), scaling=scaling, beside=beside)
         for read in (load, resolve):
             with pytest.raises(InputError, match=rf"expected a GGUF file with plain rotation; got scaled .*\({kind}\)"):
                 read(str(gguf_file))
