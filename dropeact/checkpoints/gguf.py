@@ -1,5 +1,6 @@
 """GGUF file -> a folder of dense float32 safetensors with its tokenizer, made once and kept in the cache."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,11 @@ def dequantise(gguf: Path, folder: Path) -> None:
     where = {"gguf_file": gguf.name, "local_files_only": True}
     architecture(gguf)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
-        options = {"dtype": "float32", "output_loading_info": True} | where
-        loaded: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **options)
+        with tempfile.TemporaryDirectory() as alone:  # transformers would read a config or an adapter beside the file
+            (Path(alone) / gguf.name).symlink_to(gguf.resolve())
+            tokenizer = AutoTokenizer.from_pretrained(alone, **where)
+            options = {"dtype": "float32", "output_loading_info": True} | where
+            loaded: Any = AutoModelForCausalLM.from_pretrained(alone, **options)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

@@ -115,6 +115,16 @@ def test_gguf_file_gives_the_logits_of_the_model_it_was_written_from(gguf_file):
     assert checkpoint.identity["sha256"] == cache.sha256_of(gguf_file)
 
 
+def test_what_lies_beside_a_gguf_file_changes_nothing(gguf_file):
+    (gguf_file.parent / "adapter_config.json").write_text('{"base_model_name_or_path": "other"}')
+    (gguf_file.parent / "tokenizer_config.json").write_text('{"eos_token": "the"}')
+    (gguf_file.parent / "generation_config.json").write_text('{"top_p": 0.1}')
+    checkpoint = load(str(gguf_file))
+    torch.testing.assert_close(checkpoint.model(TOKENS).logits, tiny.llama()(TOKENS).logits, atol=1e-4, rtol=0)
+    assert checkpoint.tokenizer.eos_token == tiny.SEPARATOR
+    assert checkpoint.model.generation_config.top_p != 0.1
+
+
 @pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
 def test_other_architectures_are_read_and_named_against_the_model_written(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("DROPEACT_CACHE", str(tmp_path / "cache"))
