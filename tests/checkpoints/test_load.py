@@ -3,6 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 import xarray as xr
 from accelerate import dispatch_model
@@ -131,6 +132,18 @@ def test_missing_tokenizer_is_named(folder):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(InputError, match="expected a tokenizer"):
         load(str(folder))
+
+
+def test_a_folder_whose_only_tokenizer_is_sentencepieces_loads(folder):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    texts, prefix = iter(tiny.documents(40)), str(folder / "tokenizer")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=texts, model_prefix=prefix, vocab_size=300, model_type="bpe", byte_fallback=True,
+        minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    tokenizer = load(str(folder)).tokenizer
+    assert tokenizer.decode(tokenizer("the river ran", add_special_tokens=False)["input_ids"]) == "the river ran"
 
 
 def test_missing_config_and_broken_config_are_named(folder):
