@@ -96,9 +96,10 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise InputError(f"expected an adapter in {folder / ADAPTER}; got {error}; copy it again") from error
     for key, tensor in tensors.items():
-        pair = {".lora_A": ".lora_B", ".lora_B": ".lora_A"}.get(key[-7:], key[-7:])
-        beside = [key[:-7] + pair] + ([f"{key}.scale"] if tensor.dtype == torch.int8 else [])
-        if not key.removesuffix(".scale").endswith(PARTS) or not set(beside) <= set(tensors):
+        beside = {f"{key}.scale"} if tensor.dtype == torch.int8 else set()
+        if key.endswith((".lora_A", ".lora_B")):
+            beside |= {f"{key[:-1]}A", f"{key[:-1]}B"}
+        if not key.removesuffix(".scale").endswith(PARTS) or not beside <= set(tensors):
             raise InputError(f"expected changes of weights in {folder / ADAPTER}; got {key} alone; copy it again")
     return tensors
 
