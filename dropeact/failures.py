@@ -9,10 +9,11 @@ from dropeact.axes import InputError
 
 ELSEWHERE = "name another folder, or let this one be written"
 ROOM = "free some space and start the same command again, which keeps what is stored"
+OTHER = "name another place"
 REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ELSEWHERE),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
-    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG), "name another place"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTEMPTY), OTHER),
 }
 # Python, HDF5 and Rust (safetensors); where h5py closes a file on a full disk, it raises a RuntimeError with the number
 NUMBER = re.compile(r"\[Errno (\d+)\]|errno = (\d+)|os error (\d+)")

@@ -26,6 +26,7 @@ CLOSED = "Can't decrement id ref count (file write failed: time = Thu, filename 
         (OSError(errno.EROFS, "no", "run"), "expected to write run; got read-only file system; name another folder"),
         (OSError(errno.ENOSPC, "no"), "expected to write the results; got no space left on device; free some space"),
         (FileExistsError(errno.EEXIST, "no", "run"), "expected to write run; got file exists; name another place"),
+        (OSError(errno.ENOTEMPTY, "no", "new"), "expected to write new; got directory not empty; name another place"),
         (PermissionError(HDF5), "expected to write run/a.nc; got permission denied; name another folder"),
         (RuntimeError(CLOSED), "expected to write run/a.nc; got no space left on device; free some space"),
         (
@@ -33,7 +34,16 @@ CLOSED = "Can't decrement id ref count (file write failed: time = Thu, filename 
             "expected to write the results; got no space",
         ),
     ],
-    ids=["denied", "read-only", "full", "a file there", "HDF5 denied", "HDF5 full", "safetensors full"],
+    ids=[
+        "denied",
+        "read-only",
+        "full",
+        "a file there",
+        "a full folder",
+        "HDF5 denied",
+        "HDF5 full",
+        "safetensors full",
+    ],
 )
 def test_an_error_of_writing_says_where_why_and_what_helps(error, line):
     assert str(failures.told(error)).startswith(line)

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int8
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dropeact.axes import InputError
 from dropeact.checkpoints.source import ADAPTER, RECIPE, source
+
+PARTS = (".delta", ".lora_A", ".lora_B")
 
 
 def folder_of(identifier: str) -> Path:
@@ -80,15 +83,36 @@ def save(folder: Path, tensors: dict[str, Tensor], recipe: dict) -> None:
     text.replace(folder / RECIPE)
 
 
+def tensors_of(folder: Path) -> dict[str, Tensor]:
+    """Read what an adapter holds.
+
+    Raises
+    ------
+    InputError
+        When its file is damaged, or holds anything but changes of weights.
+    """
+    try:
+        tensors = load_file(folder / ADAPTER)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"expected an adapter in {folder / ADAPTER}; got {error}; copy it again") from error
+    for key, tensor in tensors.items():
+        beside = {f"{key}.scale"} if tensor.dtype == torch.int8 else set()
+        if key.endswith((".lora_A", ".lora_B")):
+            beside |= {f"{key[:-1]}A", f"{key[:-1]}B"}
+        if not key.removesuffix(".scale").endswith(PARTS) or not beside <= set(tensors):
+            raise InputError(f"expected changes of weights in {folder / ADAPTER}; got {key} alone; copy it again")
+    return tensors
+
+
 def apply(model: nn.Module, folder: Path) -> None:
     """Add an adapter's changes to a model's weights, in place of the tensors that it shares with its parent.
 
     Raises
     ------
     InputError
-        When the adapter is for another model.
+        When the adapter is damaged, or for another model.
     """
-    tensors = load_file(folder / ADAPTER)
+    tensors = tensors_of(folder)
     parameters = dict(model.named_parameters())
     names = {key.rsplit(".", 1)[0] for key in tensors if not key.endswith(".scale")}
     for name in sorted(names):

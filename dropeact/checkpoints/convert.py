@@ -25,7 +25,7 @@ def convert(src: str, dst: str, qk_norm: str | None = None, smollm3: bool = Fals
     InputError
         When `dst` exists, `src` has no rotation to drop, or SmolLM3 cannot hold the result.
     """
-    if Path(dst).exists():
+    if os.path.lexists(dst):
         raise InputError(f"expected a destination that does not exist; got {dst}; name another folder")
     if qk_norm not in NORM_TYPES:
         raise InputError(f"expected --qk-norm among q, k, qk; got {qk_norm}")

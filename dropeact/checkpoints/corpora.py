@@ -44,7 +44,7 @@ def _file(path: Path) -> Iterator[str]:
     if path.suffix != ".jsonl":
         yield from _parts(path.read_text(encoding="utf-8", errors="replace").strip())
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield _text_of(line, f"{path}, line {number}")
@@ -62,14 +62,15 @@ def _parts(text: str) -> Iterator[str]:
         yield "\n\n".join(part)
 
 
-def _text_of(line: str, where: str) -> str:
+def _text_of(line: bytes, where: str) -> str:
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"expected one JSON object a line; got {error.msg} in {where}") from error
-    for field in TEXT_FIELDS:
-        if isinstance(entry, dict) and isinstance(entry.get(field), str):
-            return entry[field]
+        entry = json.loads(line.decode())
+        for field in TEXT_FIELDS:
+            if isinstance(entry, dict) and isinstance(text := entry.get(field), str):
+                text.encode()  # half of a surrogate pair is no character
+                return text
+    except ValueError as error:
+        raise InputError(f"expected one JSON object a line, in UTF-8; got {error} in {where}; correct it") from error
     raise InputError(f"expected a field `text` in {where}; got none")
 
 

@@ -5,7 +5,7 @@ only through the causal mask. `rope_parameters` stay in the config, so that the 
 """
 
 import copy
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,9 +24,8 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNor
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from dropeact.axes import InputError
+from dropeact.checkpoints.source import ATTENTION_TYPES, AttentionType
 
-AttentionType = Literal["nope", "qk_norm_nope", "q_norm_nope", "k_norm_nope"]
-ATTENTION_TYPES: tuple[AttentionType, ...] = get_args(AttentionType)
 NORM_TYPES: dict[str | None, AttentionType] = {
     None: "nope",
     "q": "q_norm_nope",
@@ -174,6 +173,10 @@ def _with_weights_of(model: LlamaForCausalLM, config: LlamaConfig, kind: type[Ll
         built = kind(config)
     for name, tensor in built.state_dict().items():
         if name not in weights:
+            if not name.endswith(("q_norm.weight", "k_norm.weight")):
+                raise InputError(
+                    f"expected the weights of a plain {config.model_type}; got none for {name}; copy them again"
+                )
             reference = weights["model.norm.weight"]
             weights[name] = torch.ones(tensor.shape, dtype=reference.dtype, device=reference.device)
     built.load_state_dict({name: weights[name] for name in built.state_dict()}, strict=True, assign=True)

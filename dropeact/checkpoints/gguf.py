@@ -1,5 +1,6 @@
 """GGUF file -> a folder of dense float32 safetensors with its tokenizer, made once and kept in the cache."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,29 @@ def dequantise(gguf: Path, folder: Path) -> None:
     Raises
     ------
     InputError
-        When the file cannot be read as a GGUF of a supported architecture, or holds no tokenizer.
+        When the file cannot be read as a GGUF of a supported architecture, or lacks its tokenizer or a weight.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": gguf.name, "local_files_only": True}
     architecture(gguf)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
-        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype="float32", **where)
+        with tempfile.TemporaryDirectory() as alone:  # transformers would read a config or an adapter beside the file
+            (Path(alone) / gguf.name).symlink_to(gguf.resolve())
+            tokenizer = AutoTokenizer.from_pretrained(alone, **where)
+            options = {"dtype": "float32", "output_loading_info": True} | where
+            loaded: Any = AutoModelForCausalLM.from_pretrained(alone, **options)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"expected a whole GGUF file with its tokenizer; got {gguf}: {reason}; export it again"
         ) from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):  # transformers draws them at random
+        raise InputError(
+            f"expected all weights in {gguf}; got none for {missing[0]} ({len(missing)} missing); copy it again, or "
+            "merge its parts into one file"
+        )
     vars(model.config).pop("quantization_config", None)
     vars(model).pop("hf_quantizer", None)
     model.config._name_or_path = ""
@@ -52,15 +62,33 @@ def architecture(gguf: Path) -> str:
     Raises
     ------
     InputError
-        When it is damaged, or of an architecture that is not read from GGUF.
+        When it is damaged or empty, or its architecture or its rotation is not read from GGUF.
     """
-    field = _read(gguf).get_field("general.architecture")
-    name = str(field.contents()) if field else "none"
+    read = _read(gguf)
+    name = str(_value(read, "general.architecture", "none"))
     if name not in ARCHITECTURES:
         raise InputError(
             f"expected a GGUF file of {', '.join(ARCHITECTURES)}; got {name} in {gguf}; use its safetensors"
         )
+    if not read.tensors:
+        raise InputError(f"expected weights in {gguf}; got none; copy it again, or merge its parts into one file")
+    _check_rotation(read, name, gguf)
     return name
+
+
+def _check_rotation(read: Any, name: str, gguf: Path) -> None:
+    """Refuse stretched frequencies: transformers leaves them out when it reads a GGUF file."""
+    kind = _value(read, f"{name}.rope.scaling.type", "none")
+    kind = "rope_freqs.weight" if any(tensor.name == "rope_freqs.weight" for tensor in read.tensors) else kind
+    if kind != "none":
+        raise InputError(
+            f"expected a GGUF file with plain rotation; got scaled frequencies ({kind}) in {gguf}; use its safetensors"
+        )
+
+
+def _value(read: Any, key: str, default: object) -> Any:
+    field = read.get_field(key)
+    return field.contents() if field else default
 
 
 def quantization(gguf: Path) -> str:

@@ -3,14 +3,13 @@
 Offline, what the cache holds of a revision stands for the hub: its commit and the hashes of its files are the same.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dropeact.axes import InputError
 from dropeact.checkpoints.cache import sha256_of
-from dropeact.checkpoints.source import FILES, WEIGHTS, read_config
+from dropeact.checkpoints.source import FILES, PEFT, WEIGHTS, check_alone, read_config
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -63,7 +62,8 @@ def listing(name: str, revision: str | None) -> tuple[str, dict, dict[str, str]]
             raise
         except _failures():
             return _cached_listing(name, revision)
-        config = json.loads(Path(hf_hub_download(name, "config.json", revision=info.sha)).read_text())
+        check_alone({file.rfilename for file in info.siblings or ()}, name)
+        config = read_config(Path(hf_hub_download(name, "config.json", revision=info.sha)).parent)
     files = {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs is not None}
     weights = {file: sha for file, sha in files.items() if "/" not in file and file.endswith(".safetensors")}
     return str(info.sha), config, weights
@@ -74,4 +74,5 @@ def _cached_listing(name: str, revision: str | None) -> tuple[str, dict, dict[st
     from huggingface_hub import snapshot_download
 
     snapshot = Path(snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True))
+    check_alone({file.name for file in snapshot.glob(PEFT)}, name)
     return snapshot.name, read_config(snapshot), {file.name: sha256_of(file) for file in snapshot.glob(WEIGHTS)}

@@ -9,6 +9,7 @@ from dropeact.checkpoints import embedded, gguf, hub
 from dropeact.checkpoints.cache import sha256_of
 from dropeact.checkpoints.source import (
     ADAPTER,
+    ATTENTION_TYPES,
     RECIPE,
     TOKENIZERS,
     WEIGHTS,
@@ -90,11 +91,24 @@ def _adapter(found: Source) -> dict:
     parent = resolve(recipe["source"]["id"])
     if parent["sha256"] != recipe["source"]["sha256"]:
         raise InputError(f"expected the source that {folder} was made from; got other weights at {parent['id']}")
-    adapter = {"sha256": sha256_of(folder / ADAPTER), "tokens": recipe["tokens"], "objective": recipe["objective"]}
+    attention = recipe.get("attention")
+    if attention not in ("rope", *ATTENTION_TYPES):
+        raise InputError(
+            f"expected attention among rope, {', '.join(ATTENTION_TYPES)}; got {attention} in {folder / RECIPE}; "
+            "copy it again"
+        )
+    adapter = {"sha256": sha256_of(folder / ADAPTER), "tokens": recipe["tokens"], "objective": recipe.get("objective")}
     sha256 = combined({"parent": parent["sha256"], "adapter": adapter["sha256"]})
-    config = {"model_type": "llama" if recipe["attention"] == "rope" else "llama_drope"}
+    config = {"model_type": "llama" if attention == "rope" else "llama_drope", "attention_type": attention}
     known = {name: parent[name] for name in ("revision", "quantization", "settings") if name in parent}
-    return _identity(found, config | {"attention_type": recipe["attention"]}, sha256=sha256, adapter=adapter, **known)
+    if (scale := softmax_scale_of(recipe)) is not None:
+        known["softmax_scale"] = scale
+    return _identity(found, config, sha256=sha256, adapter=adapter, **known)
+
+
+def softmax_scale_of(recipe: dict) -> float | None:
+    """The softmax scale that an adapter was trained with, where it is not the architecture's."""
+    return (recipe.get("options") or {}).get("softmax_scale")
 
 
 def _gguf(found: Source) -> dict:
@@ -121,8 +135,13 @@ def _recipe(folder: Path) -> dict | None:
     file = folder / RECIPE
     if not file.is_file():
         return None
-    recipe = json.loads(file.read_text())
-    return {name: recipe.get(name) for name in ("tokens", "objective")}
+    try:
+        recipe = json.loads(file.read_text("utf-8"))
+        return {name: recipe.get(name) for name in ("tokens", "objective")}
+    except (ValueError, AttributeError):
+        raise InputError(
+            f"expected a JSON object in {file}; got a damaged file; copy it again, or move it away"
+        ) from None
 
 
 def _hub(found: Source) -> dict:

@@ -12,10 +12,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, embedded, gguf, hub
 from dropeact.checkpoints.drope import dropped, unrotated
-from dropeact.checkpoints.identity import resolve
+from dropeact.checkpoints.identity import resolve, softmax_scale_of
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
 
 __all__ = ["Checkpoint", "check_device", "dense", "drop", "load", "resolve", "tokenizer_in"]
+
+
+COMPUTED = "rotary_emb.inv_freq"  # what old files store of a rotation, and every model works out anew
+TELLING = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,27 @@ def load(
     """
     check_device(device)
     found = source(identifier)
+    if found.kind == "adapter":
+        folder = Path(found.place)
+        parent = load(recipe_of(folder)["source"]["id"], dtype=dtype, device=device, attention=attention)
+        return _adapted(parent, folder, resolve(identifier))
     folder = dense(found)
     checked_config(folder)
     tokenizer = tokenizer_in(folder)
     model = _model(folder, dtype=dtype, device=device, attention=attention)
-    identity = resolve(identifier)
-    if found.kind == "adapter":
-        if is_spread(model):
-            raise InputError(f"expected one device for {identifier}; got several; name one, like --device=cuda:0")
-        if not identity["rope"]:
-            model = dropped(model, attention_type=identity["attention"])
-        adapters.apply(model, Path(found.place))
-    return Checkpoint(model.eval().requires_grad_(False), tokenizer, identity)
+    return Checkpoint(model.eval().requires_grad_(False), tokenizer, resolve(identifier))
+
+
+def _adapted(parent: Checkpoint, folder: Path, identity: dict) -> Checkpoint:
+    """Add an adapter to the checkpoint that it was made from, dropped as it was in training."""
+    if is_spread(parent.model):
+        raise InputError(f"expected one device for {identity['id']}; got several; name one, like --device=cuda:0")
+    model: Any = parent.model
+    if not identity["rope"]:
+        scale = softmax_scale_of(recipe_of(folder))
+        model = dropped(model, attention_type=identity["attention"], softmax_scale=scale)
+    adapters.apply(model, folder)
+    return Checkpoint(model.eval().requires_grad_(False), parent.tokenizer, identity)
 
 
 def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
@@ -136,7 +149,7 @@ def _places(model: PreTrainedModel) -> set[str]:
 
 
 def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str | None) -> PreTrainedModel:
-    """Load the weights and refuse a checkpoint that does not fill the model."""
+    """Load the weights and refuse a checkpoint that does not fill the model, or holds more than it."""
     where = {} if str(device) == "cpu" else {"device_map": "auto" if device == "auto" else {"": device}}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -153,22 +166,42 @@ def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, atte
         raise InputError(
             f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
         ) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"expected a readable checkpoint in {folder}; got {_first_line(error)}") from error
+    except Exception as error:  # transformers raises whatever a config that it does not know leads to
+        raise InputError(
+            f"expected a readable checkpoint in {folder}; got {_first_line(error)}; copy it again, or save it as dense "
+            "weights with a plain config"
+        ) from error
     model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
+    if missing := sorted(report["missing_keys"]):
         raise InputError(
             f"expected all weights in {folder}; got none for {missing[0]} ({len(missing)} missing); copy it again"
+        )
+    if unknown := sorted(name for name in report["unexpected_keys"] if not name.endswith(COMPUTED)):
+        raise InputError(
+            f"expected a config that has a place for every weight in {folder}; got none for {unknown[0]} "
+            f"({len(unknown)} such weights); correct config.json"
         )
     if is_spread(model) and (offloaded := _places(model) & {"cpu", "disk"}):  # weights that are read are not there
         raise InputError(
             f"expected devices that hold all of {folder}; got parts on the {min(offloaded)}; use --dtype=bfloat16, "
             "--device=cpu or more devices"
         )
+    _check_head(model, folder)
     gc.collect()
     return model
 
 
+def _check_head(model: Any, folder: Path) -> None:
+    """Refuse an output matrix of its own where the config ties it to the embeddings: whatever ties again loses it."""
+    head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    if model.config.tie_word_embeddings and head is not embedding and not torch.equal(head, embedding):
+        raise InputError(
+            f"expected tied weights to be equal in {folder}; got another lm_head than the embeddings; set "
+            "tie_word_embeddings to false in config.json"
+        )
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """An error's first line, behind its kind where that alone makes it plain."""
+    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return line if line and isinstance(error, TELLING) else f"{type(error).__name__} {line}".strip()

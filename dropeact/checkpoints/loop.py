@@ -54,7 +54,7 @@ class Loop:
             numbers = progress.restore(state, self.trained, self.optimizer)
             self.step, self.steps, self.seconds = numbers["step"], numbers["steps"], numbers["seconds"]
         if self.accelerator.is_main_process:  # which alone adds to it
-            self.log.keep(self.step)
+            self.log.keep(self.step if state is not None else -1)  # without a state, the first row is written again
 
     @property
     def tokens_per_step(self) -> int:
@@ -87,9 +87,9 @@ class Loop:
             if self.due():
                 row |= self.evaluate()
             self.write(row)
+            yield self.step  # first, so that whatever is kept of this step is there before the state that follows it
             if self.step % self.options.save_every == 0 or self.step == self.steps:
                 self.save()
-            yield self.step
 
     def write(self, row: dict[str, float]) -> None:
         """Log a row, from one process."""
@@ -147,10 +147,12 @@ class Loop:
         return bins_of(self.heldout(self.student.model))
 
     def heldout(self, model: Any) -> Tensor:
-        """Return a model's mean held-out loss by position; processes share the windows."""
+        """Return a model's mean held-out loss by position, without dropout; processes share the windows."""
         device, processes = self.accelerator.device, self.accelerator.num_processes
         share = self.windows.heldout[self.accelerator.process_index :: processes].astype(np.int64)
-        losses = position_losses(model, torch.as_tensor(share, device=device), precision=self.student.precision)
+        training = model.training
+        losses = position_losses(model.eval(), torch.as_tensor(share, device=device), precision=self.student.precision)
+        model.train(training)
         total = self.accelerator.reduce(losses.to(device), reduction="sum")
         assert isinstance(total, Tensor)
         return total.cpu() / len(self.windows.heldout)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass, fields
 from math import inf
+from os.path import lexists
 from pathlib import Path
 
 from dropeact.axes import InputError
@@ -20,8 +22,9 @@ LEAST = {
 }  # fmt: skip
 POSITIVE = ("budget_minutes", "learning_rate", "softmax_scale")
 TIMED_STEPS = 10
+LARGEST_SEED = 2**64 - 1  # of torch
 # what may differ between a run and its continuation: none of it changes a weight
-FREE = ("destination", "budget_minutes", "save_every", "micro_batch", "checkpointing")
+FREE = ("destination", "save_every", "micro_batch", "checkpointing")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,10 @@ class Options:
             )
         if self.keep_rope and self.qk_norm:
             raise InputError("expected either --keep-rope or --qk-norm; got both; QK-norm belongs to the dropped model")
+        if self.keep_rope and self.softmax_scale is not None:
+            raise InputError(
+                "expected either --keep-rope or --softmax-scale; got both; the scale belongs to the dropped model"
+            )
         if self.batch % min(self.micro_batch, self.batch):
             raise InputError(f"expected a batch in whole micro-batches; got {self.batch} and {self.micro_batch}")
 
@@ -87,6 +94,8 @@ class Options:
         for name, least in LEAST.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise InputError(f"expected {flag(name)} of {least} or more; got {value}; raise it")
+        if self.seed > LARGEST_SEED:
+            raise InputError(f"expected --seed of {LARGEST_SEED} or less; got {self.seed}; lower it")
         for name in POSITIVE:
             if (value := getattr(self, name)) is not None and not 0 < value < inf:
                 raise InputError(f"expected a positive number as {flag(name)}; got {value}; correct it")
@@ -115,7 +124,7 @@ class Options:
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
             words.append(option if value is True else f"{option}={value}")
-        return " ".join(words)
+        return shlex.join(words)
 
     def key(self) -> str:
         """Hash everything that decides the weights: two runs with one key are one run."""
@@ -141,7 +150,7 @@ def check_places(options: Options) -> None:
     InputError
         When the destination exists, or was begun with other options.
     """
-    if Path(options.destination).exists():
+    if lexists(options.destination):
         raise InputError(f"expected a destination that does not exist; got {options.destination}; name another folder")
     begun = unfinished(options.destination) / "options.json"
     if begun.is_file() and _key_of(begun) != options.key():

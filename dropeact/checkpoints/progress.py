@@ -17,7 +17,7 @@ NUMBERS = "progress.json"
 def save(run: Path, step: int, numbers: dict, trained: dict[str, nn.Parameter], optimizer: Optimizer) -> None:
     """Write the state after `step` steps as a new folder, then remove the older ones."""
     unfinished = run / f"state-{step:07d}.tmp.{os.getpid()}"
-    unfinished.mkdir(parents=True)
+    unfinished.mkdir(parents=True, exist_ok=True)
     save_file(_tensors(trained, optimizer), unfinished / TENSORS)
     (unfinished / NUMBERS).write_text(json.dumps(numbers | {"step": step}))
     folder = run / f"state-{step:07d}"

@@ -5,16 +5,18 @@ Everything counts tokens, never the clock: the same options give the same weight
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import AdamW
 
+from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, recipes, trainables
 from dropeact.checkpoints.drope import NORM_TYPES, dropped, restored
 from dropeact.checkpoints.load import Checkpoint, load
@@ -22,7 +24,16 @@ from dropeact.checkpoints.log import Log, read
 from dropeact.checkpoints.loop import Loop, bins_of
 from dropeact.checkpoints.options import Options, check_places, unfinished
 from dropeact.checkpoints.packing import Windows
-from dropeact.checkpoints.preparation import BEGUN, WINDOWS, check_adapter, check_share, check_source, windows_for
+from dropeact.checkpoints.preparation import (
+    BEGUN,
+    WINDOWS,
+    alone,
+    check_adapter,
+    check_share,
+    check_source,
+    corpus_begun_with,
+    windows_for,
+)
 from dropeact.checkpoints.source import ADAPTER
 from dropeact.checkpoints.training import Student
 
@@ -49,7 +60,8 @@ def recalibrate(options: Options) -> Path:
     Raises
     ------
     InputError
-        When the destination exists, the source has no rotation, the corpus is too small, or memory will not suffice.
+        When the destination exists, the source has no rotation, the corpus is too small, memory will not suffice, or
+        another process makes the same checkpoint.
     """
     check_places(options)
     # without `cpu`, accelerate takes each process that torchrun starts on CPUs for the only one
@@ -60,6 +72,15 @@ def recalibrate(options: Options) -> Path:
     if options.from_adapter:
         check_adapter(options, parent)
     folder = unfinished(options.destination)
+    with alone(folder) if accelerator.is_main_process else nullcontext():
+        _train(options, accelerator, parent, folder)
+        accelerator.wait_for_everyone()
+    return Path(options.destination)
+
+
+def _train(options: Options, accelerator: Accelerator, parent: Checkpoint, folder: Path) -> None:
+    """Train from the first step, or the newest state, to the end, and give the folder its name."""
+    check_places(options)  # again: another process may just have ended
     with accelerator.main_process_first():
         windows = windows_for(options, parent, folder)
     beginning, loop = _begin(options, accelerator, parent, windows, folder)
@@ -68,8 +89,6 @@ def recalibrate(options: Options) -> Path:
             _write_adapter(folder / SNAPSHOTS / f"{loop.tokens:012d}", beginning, loop)
     if accelerator.is_main_process:
         _finish(folder, beginning, loop)
-    accelerator.wait_for_everyone()
-    return Path(options.destination)
 
 
 def student_model(options: Options, parent: Checkpoint) -> Any:
@@ -130,7 +149,7 @@ def _marks(shares: tuple[float, ...], steps: int) -> set[int]:
 def _write_adapter(folder: Path, beginning: Beginning, loop: Loop) -> None:
     """Write what training has changed so far, with its recipe and log."""
     earlier = beginning.options.from_adapter
-    before = load_file(adapters.folder_of(earlier) / ADAPTER) if earlier else {}
+    before = adapters.tensors_of(adapters.folder_of(earlier)) if earlier else {}
     tensors = trainables.encoded(loop.trained, beginning.weights, before=before)
     adapters.save(folder, tensors, _recipe(beginning, loop))
     shutil.copyfile(loop.log.file, folder / "log.csv")
@@ -149,7 +168,8 @@ def _recipe(beginning: Beginning, loop: Loop) -> dict:
     return recipes.recipe(
         options,
         source=beginning.parent.identity,
-        corpus=recipes.corpus_summary(options.corpus, loop.windows),
+        corpus=corpus_begun_with(loop.folder)
+        | {"training_windows": len(loop.windows.training), "heldout_windows": len(loop.windows.heldout)},
         steps=loop.step,
         seconds=loop.seconds,
         device=recipes.device_name(loop.accelerator.device),
@@ -170,11 +190,21 @@ def _finish(folder: Path, beginning: Beginning, loop: Loop) -> None:
     final.save_pretrained(folder)
     beginning.parent.tokenizer.save_pretrained(folder)
     (folder / adapters.RECIPE).write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
-    for state in folder.glob("state-*"):
+    destination = _renamed(folder, Path(options.destination))
+    for state in destination.glob("state-*"):
         shutil.rmtree(state)
     for file in (BEGUN, WINDOWS):
-        (folder / file).unlink(missing_ok=True)
-    folder.rename(options.destination)
+        (destination / file).unlink(missing_ok=True)
+
+
+def _renamed(folder: Path, destination: Path) -> Path:
+    """Give the run's folder its name, with all it needs to go on still in it."""
+    if lexists(destination):
+        raise InputError(
+            f"expected {destination} not to exist, as when the run began; got something there; move it away and give "
+            f"the same command again, which keeps {folder}"
+        )
+    return folder.rename(destination)
 
 
 def _restored_parent(beginning: Beginning) -> Any:

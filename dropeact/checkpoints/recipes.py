@@ -10,7 +10,6 @@ import torch
 from dropeact.checkpoints.adapters import folder_of
 from dropeact.checkpoints.cache import sha256_of
 from dropeact.checkpoints.options import Options
-from dropeact.checkpoints.packing import Windows
 from dropeact.checkpoints.source import recipe_of
 
 PACKAGES = ("dropeact", "torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers")
@@ -54,17 +53,21 @@ def earlier(adapter: str | None) -> dict:
     return recipe_of(folder_of(adapter)) if adapter else {}
 
 
-def corpus_summary(corpus: str, windows: Windows) -> dict:
-    """Describe a corpus without its place: kind, hash, windows, and the totals of a manifest.json beside it."""
-    path = Path(corpus)
-    kind = "file" if path.is_file() else "folder" if path.is_dir() else corpus
-    summary: dict = {"kind": kind, "sha256": sha256_of(path) if path.is_file() else None}
-    summary |= {"training_windows": len(windows.training), "heldout_windows": len(windows.heldout)}
-    manifest = path.parent / "manifest.json"
-    if path.is_file() and manifest.is_file():
-        described = json.loads(manifest.read_text())
-        summary |= {name: described[name] for name in ("total", "categories") if name in described}
-    return summary
+def corpus_summary(corpus: str) -> dict:
+    """Describe a corpus without its place: kind, hash, and the totals of a manifest.json beside it."""
+    path = Path(corpus).expanduser()
+    if not path.is_file():
+        return {"kind": "folder" if path.is_dir() else corpus, "sha256": None}
+    return {"kind": "file", "sha256": sha256_of(path)} | _totals(path.parent / "manifest.json")
+
+
+def _totals(manifest: Path) -> dict:
+    """What a manifest says of a corpus; a file of that name that is something else says nothing."""
+    try:
+        described = json.loads(manifest.read_text("utf-8"))
+        return {name: described[name] for name in ("total", "categories") if name in described}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def device_name(device: torch.device) -> str:

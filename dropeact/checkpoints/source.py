@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
@@ -23,6 +23,9 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ADAPTER = "adapter.safetensors"
 RECIPE = "recipe.json"
+PEFT = "adapter_config.json"
+AttentionType = Literal["nope", "qk_norm_nope", "q_norm_nope", "k_norm_nope"]
+ATTENTION_TYPES: tuple[AttentionType, ...] = get_args(AttentionType)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -81,7 +84,7 @@ def recipe_of(folder: Path) -> dict:
     file = folder / RECIPE
     try:
         recipe = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        if "id" in recipe["source"] and recipe["tokens"] is not None:
+        if {"id", "sha256"} <= set(recipe["source"]) and isinstance(recipe["tokens"], int):
             return recipe
     except (ValueError, KeyError, TypeError):
         pass
@@ -105,12 +108,16 @@ def checked_config(folder: Path) -> dict:
     Raises
     ------
     InputError
-        When the config or tokenizer is missing, code would have to be run, the weights are pickles or missing, or the
-        architecture is not supported.
+        When the config or tokenizer is missing, code would have to be run, the weights are pickles or missing or have
+        a PEFT adapter beside them, or the architecture is not supported.
     """
     config = read_config(folder)
     check_architecture(config, str(folder))
-    if not any(folder.glob(WEIGHTS)):
+    check_alone({file.name for file in folder.glob(PEFT)}, str(folder))
+    weights = sorted(folder.glob(WEIGHTS))
+    if broken := [file for file in weights if not file.is_file()]:
+        raise InputError(f"expected weights at {broken[0]}; got no file there, or a broken link; copy it again")
+    if not weights:
         pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         found = f"only pickles ({pickles[0]}), which can run code" if pickles else "no weights"
         raise InputError(f"expected safetensors weights in {folder}; got {found}; save it with save_pretrained()")
@@ -119,16 +126,32 @@ def checked_config(folder: Path) -> dict:
     return config
 
 
+def check_alone(names: set[str], place: str) -> None:
+    """Refuse a PEFT adapter among a checkpoint's files: transformers would put it into the model on load.
+
+    Raises
+    ------
+    InputError
+        When its config is there.
+    """
+    if PEFT in names:
+        raise InputError(
+            f"expected a checkpoint without a PEFT adapter; got {PEFT} in {place}; merge it into the weights and save "
+            "those, or move it away"
+        )
+
+
 def check_architecture(config: dict, place: str) -> None:
     """Refuse a config whose model is not one that is measured.
 
     Raises
     ------
     InputError
-        When code would have to be run, or the architecture is not supported.
+        When code would have to be run, or the architecture or its attention type is not supported.
     """
     kind = config.get("model_type")
     if kind in SUPPORTED:
+        _check_fields(config, kind, place)
         return
     if "auto_map" in config:
         raise InputError(
@@ -145,6 +168,19 @@ def check_architecture(config: dict, place: str) -> None:
     )
 
 
+def _check_fields(config: dict, kind: str, place: str) -> None:
+    """Refuse an attention type that is not known, and a quantisation that says nothing."""
+    attention = config.get("attention_type", "nope")
+    if kind.endswith("_drope") and attention not in ATTENTION_TYPES:
+        raise InputError(
+            f"expected attention_type among {', '.join(ATTENTION_TYPES)}; got {attention} in {place}; correct it"
+        )
+    if not isinstance(quantization := config.get("quantization_config") or {}, dict):
+        raise InputError(
+            f"expected a JSON object as quantization_config; got {quantization!r} in {place}; correct the config"
+        )
+
+
 def read_config(folder: Path) -> dict:
     """Read config.json.
 
@@ -157,11 +193,9 @@ def read_config(folder: Path) -> dict:
     if not file.is_file():
         raise InputError(f"expected config.json in {folder}; got none; name the folder that save_pretrained() wrote")
     try:
-        config = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"expected JSON in {file}; got {error.msg} at line {error.lineno}; copy the file again"
-        ) from error
+        config = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"expected JSON in {file}; got {error}; copy the file again") from error
     if not isinstance(config, dict):
         raise InputError(f"expected a JSON object in {file}; got a {type(config).__name__}; copy the file again")
     return config

@@ -67,7 +67,7 @@ def position_losses(
 ) -> Float[Tensor, " position"]:
     """Return the next-token loss of targets 1..T-1, summed over windows, in nats and float64."""
     total = torch.zeros(windows.shape[1] - 1, dtype=torch.float64)
-    for part in windows.split(at_once):
+    for part in windows.split(at_once) if len(windows) else ():  # a process may have no share of them
         hidden, head = final_states(model, part, precision)
         for tokens, states in zip(part, hidden, strict=True):
             logits = functional.linear(states[:-1], head).float()

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save_file
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, trainables
@@ -47,3 +49,23 @@ def test_adapter_of_another_model_is_refused(tmp_path):
     adapters.save(tmp_path, trainables.encoded(trained, weights, before={}), {"tokens": 1})
     with pytest.raises(InputError, match="expected an adapter for this model"):
         adapters.apply(dropped(tiny.llama(layers=1)), tmp_path)
+
+
+def test_a_damaged_adapter_is_one_line(tmp_path):
+    _, weights, trained = trained_copy("lora")
+    adapters.save(tmp_path, trainables.encoded(trained, weights, before={}), {"tokens": 1})
+    file = tmp_path / "adapter.safetensors"
+    whole = file.read_bytes()
+    tensors = read_tensors(whole)
+    for damaged in (b"", whole[:3000]):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"expected an adapter in .*; got .*; copy it again") as caught:
+            adapters.apply(dropped(tiny.llama()), tmp_path)
+        assert "\n" not in str(caught.value)
+    for lacking in (".scale", "0.mlp.up_proj.weight.lora_B"):
+        save_file({key: tensor for key, tensor in tensors.items() if not key.endswith(lacking)}, file)
+        with pytest.raises(InputError, match="expected changes of weights in"):
+            adapters.apply(dropped(tiny.llama()), tmp_path)
+    save_file({"model.norm.weight": torch.ones(32)}, file)
+    with pytest.raises(InputError, match=r"expected changes of weights in .*; got model\.norm\.weight alone"):
+        adapters.apply(dropped(tiny.llama()), tmp_path)

@@ -54,8 +54,10 @@ def test_architectures_that_are_not_converted_are_refused_by_name(tmp_path, kind
 def test_unusable_requests_write_nothing(folder, tmp_path):
     converted = str(convert(folder, str(tmp_path / "drope"), qk_norm="q"))
     target = str(tmp_path / "other")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for arguments, message in [
         ((folder, converted), "expected a destination that does not exist"),
+        ((folder, str(tmp_path / "dangling")), "expected a destination that does not exist"),
         ((converted, target), "expected a Llama with rotation to convert"),
         ((folder, target, "v"), "expected --qk-norm among q, k, qk"),
         ((folder, target, "q", True), "SmolLM3 has no QK-norm"),
@@ -64,4 +66,4 @@ def test_unusable_requests_write_nothing(folder, tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             convert(*arguments)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["drope", "model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "drope", "model"]

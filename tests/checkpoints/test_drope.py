@@ -106,6 +106,15 @@ def test_dropping_twice_is_refused():
         dropped(tiny.llama(), attention_type="alibi")
 
 
+def test_only_query_and_key_norms_start_at_one():
+    model: Any = tiny.llama()
+    del model.model.layers[1].mlp.up_proj
+    with pytest.raises(
+        InputError, match=r"expected the weights of a plain llama_drope; got none for .*1\.mlp\.up_proj"
+    ):
+        dropped(model)
+
+
 def qwen2(*, seed=0):
     torch.manual_seed(seed)
     config = Qwen2Config(

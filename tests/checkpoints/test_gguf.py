@@ -57,7 +57,7 @@ def qwen(kind):
     return model
 
 
-def written(file, model, tokenizer):
+def written(file, model, tokenizer, *, without="nothing", scaling=None, beside=()):
     config = model.config
     kind = config.model_type
     writer = gguf.GGUFWriter(file, kind)
@@ -69,6 +69,8 @@ def written(file, model, tokenizer):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(10000.0)
+    if scaling:
+        writer.add_rope_scaling_type(scaling)
     if kind == "qwen3":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
@@ -83,10 +85,14 @@ def written(file, model, tokenizer):
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     for name, weight in model.named_parameters():
+        if gguf_name(name).startswith(without):
+            continue
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         turned = next((proj for proj in heads if proj in name and kind == "llama"), None)
         array = weight.detach().numpy()
         writer.add_tensor(gguf_name(name), permuted(array, heads[turned]).copy() if turned else array)
+    for name in beside:
+        writer.add_tensor(name, torch.ones(4).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -107,6 +113,16 @@ def test_gguf_file_gives_the_logits_of_the_model_it_was_written_from(gguf_file):
     assert checkpoint.tokenizer.decode(checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]) == text
     assert checkpoint.identity["quantization"] == "GGUF F32, dequantised to float32"
     assert checkpoint.identity["sha256"] == cache.sha256_of(gguf_file)
+
+
+def test_what_lies_beside_a_gguf_file_changes_nothing(gguf_file):
+    (gguf_file.parent / "adapter_config.json").write_text('{"base_model_name_or_path": "other"}')
+    (gguf_file.parent / "tokenizer_config.json").write_text('{"eos_token": "the"}')
+    (gguf_file.parent / "generation_config.json").write_text('{"top_p": 0.1}')
+    checkpoint = load(str(gguf_file))
+    torch.testing.assert_close(checkpoint.model(TOKENS).logits, tiny.llama()(TOKENS).logits, atol=1e-4, rtol=0)
+    assert checkpoint.tokenizer.eos_token == tiny.SEPARATOR
+    assert checkpoint.model.generation_config.top_p != 0.1
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
@@ -144,6 +160,37 @@ def test_truncated_gguf_is_refused_and_nothing_is_cached(gguf_file, tmp_path):
         with pytest.raises(InputError, match="expected a whole GGUF file"):
             read(str(gguf_file))
     assert [file.suffix for file in (tmp_path / "cache" / "dense").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [("blk.1.", r"layers\.1\.input_layernorm\.weight \(9 missing"), ("blk.0.attn_q", r"q_proj\.weight \(1 missing")],
+)
+def test_a_weight_that_a_gguf_lacks_is_named_and_nothing_is_cached(gguf_file, tmp_path, without, missing):
+    written(gguf_file, tiny.llama(), tiny.tokenizer(), without=without)
+    with pytest.raises(InputError, match=f"expected all weights in .*{missing}.*merge its parts"):
+        load(str(gguf_file))
+    assert [file.suffix for file in (tmp_path / "cache" / "dense").iterdir()] == [".lock"]
+
+
+def test_a_gguf_without_any_weight_is_one_line(gguf_file):
+    written(gguf_file, tiny.llama(), tiny.tokenizer(), without="")
+    for read in (load, resolve):
+        with pytest.raises(InputError, match=r"expected weights in .*; got none"):
+            read(str(gguf_file))
+
+
+def test_scaled_frequencies_which_transformers_leaves_out_are_refused(gguf_file):
+    written(gguf_file, tiny.llama(), tiny.tokenizer(), scaling=gguf.RopeScalingType.NONE)
+    load(str(gguf_file))
+    for scaling, beside, kind in (
+        (gguf.RopeScalingType.YARN, (), "yarn"),
+        (None, ("rope_freqs.weight",), r"rope_freqs\.weight"),
+    ):
+        written(gguf_file, tiny.llama(), tiny.tokenizer(), scaling=scaling, beside=beside)
+        for read in (load, resolve):
+            with pytest.raises(InputError, match=rf"expected a GGUF file with plain rotation; got scaled .*\({kind}\)"):
+                read(str(gguf_file))
 
 
 def test_wheel_put_into_the_cache_by_hand_is_used_if_its_hash_is_right(gguf_file, tmp_path, monkeypatch):

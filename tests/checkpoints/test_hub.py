@@ -51,6 +51,13 @@ def test_what_is_not_cached_is_one_line_offline(cached):
         assert "\n" not in str(caught.value)
 
 
+def test_an_adapter_of_peft_in_the_repository_is_refused(cached, monkeypatch):
+    info = SimpleNamespace(sha=COMMIT, siblings=[SimpleNamespace(rfilename="adapter_config.json", lfs=None)])
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: info)
+    with pytest.raises(InputError, match=r"expected a checkpoint without a PEFT adapter; got .* in maker/tiny"):
+        resolve("maker/tiny")
+
+
 def test_an_unreachable_hub_is_no_worse_than_offline(cached, monkeypatch):
     def unreachable(*_arguments, **_options):
         raise errors.HTTPError("no route")  # pyright: ignore[reportPrivateImportUsage] - the client's own

@@ -3,14 +3,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 import xarray as xr
 from accelerate import dispatch_model
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from dropeact import bundled, pairs
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded
+from dropeact.checkpoints.convert import convert
 from dropeact.checkpoints.drope import unrotated
 from dropeact.checkpoints.load import drop, is_spread, load, resolve
 from dropeact.measurements.measuring import Measuring, Request
@@ -130,12 +134,27 @@ def test_missing_tokenizer_is_named(folder):
         load(str(folder))
 
 
+def test_a_folder_whose_only_tokenizer_is_sentencepieces_loads(folder):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    texts, prefix = iter(tiny.documents(40)), str(folder / "tokenizer")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=texts, model_prefix=prefix, vocab_size=300, model_type="bpe", byte_fallback=True,
+        minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    tokenizer = load(str(folder)).tokenizer
+    assert tokenizer.decode(tokenizer("the river ran", add_special_tokens=False)["input_ids"]) == "the river ran"
+
+
 def test_missing_config_and_broken_config_are_named(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match="expected JSON"):
         load(str(folder))
     (folder / "config.json").write_text("[]")
     with pytest.raises(InputError, match="expected a JSON object"):
+        load(str(folder))
+    (folder / "config.json").write_bytes(b'{"model_type": "\xe9"}')
+    with pytest.raises(InputError, match=r"expected JSON in .*; got 'utf-8' codec can't decode"):
         load(str(folder))
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"expected config\.json"):
@@ -146,6 +165,95 @@ def test_missing_weights_are_named(folder):
     edit(folder, num_hidden_layers=3)
     with pytest.raises(InputError, match="expected all weights"):
         load(str(folder))
+
+
+def test_weights_that_the_config_has_no_place_for_are_named(folder):
+    edit(folder, num_hidden_layers=1)
+    with pytest.raises(InputError, match=r"expected a config that has a place .*layers\.1\.input.* \(9 such weights\)"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("fields", [{"attention_type": "nope"}, {"model_type": "llama"}])
+def test_trained_query_and_key_norms_are_not_left_out_in_silence(tmp_path, folder, fields):
+    normed = convert(str(folder), str(tmp_path / "normed"), qk_norm="qk")
+    edit(normed, **fields)
+    with pytest.raises(InputError, match=r"expected a config that has a place for every weight .*k_norm\.weight"):
+        load(str(normed))
+
+
+@pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
+def test_frequencies_that_an_old_file_stores_are_no_weights(tmp_path, kind):
+    tiny_models.of(kind).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    put_in(tmp_path, "model.layers.0.self_attn.rotary_emb.inv_freq", torch.ones(4))
+    assert load(str(tmp_path)).identity["architecture"].startswith(kind)
+
+
+def put_in(folder, name, tensor):
+    file = folder / "model.safetensors"
+    save_file(read_tensors(file.read_bytes()) | {name: tensor}, file, metadata={"format": "pt"})
+
+
+def test_a_head_of_its_own_under_tied_embeddings_is_refused_and_an_equal_one_is_not(folder):
+    embeddings = read_tensors((folder / "model.safetensors").read_bytes())["model.embed_tokens.weight"]
+    put_in(folder, "lm_head.weight", embeddings.clone())
+    assert load(str(folder))
+    put_in(folder, "lm_head.weight", 2 * embeddings)
+    with pytest.raises(InputError, match=r"expected tied weights to be equal in .*; set tie_word_embeddings to false"):
+        load(str(folder))
+    edit(folder, tie_word_embeddings=False)
+    assert load(str(folder))
+
+
+def test_an_adapter_of_peft_beside_the_weights_is_refused(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    for read in (load, resolve):
+        with pytest.raises(InputError, match=r"expected a checkpoint without a PEFT adapter; got adapter_config\.json"):
+            read(str(folder))
+
+
+@pytest.mark.parametrize("attention", [None, "rope", "alibi"])
+def test_an_attention_type_that_is_not_known_is_refused(folder, attention):
+    edit(folder, model_type="llama_drope", attention_type=attention)
+    for read in (load, resolve):
+        with pytest.raises(InputError, match=f"expected attention_type among nope, .*; got {attention} in"):
+            read(str(folder))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hidden_act": "nope"},
+        {"rope_parameters": {"rope_type": "weird", "rope_theta": 1e4}},
+        {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+        {"_attn_implementation": "flash_attention_2"},
+    ],
+)
+def test_what_transformers_cannot_build_is_one_line(folder, fields):
+    edit(folder, **fields)
+    with pytest.raises(InputError, match=r"expected a readable checkpoint in .*; got .*; copy it again, or") as caught:
+        load(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_files_beside_the_weights_are_one_line(folder):
+    edit(folder, quantization_config="gptq")
+    with pytest.raises(InputError, match="expected a JSON object as quantization_config; got 'gptq'"):
+        resolve(str(folder))
+    edit(folder, quantization_config=None)
+    for text in ("{", "[]"):
+        (folder / "recipe.json").write_text(text)
+        with pytest.raises(InputError, match=r"expected a JSON object in .*recipe\.json; got a damaged file"):
+            resolve(str(folder))
+    (folder / "recipe.json").unlink()
+    (folder / "generation_config.json").write_text("[]")
+    with pytest.raises(InputError, match=r"expected a readable checkpoint in .*; got TypeError"):
+        load(str(folder))
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(folder / "nowhere")
+    with pytest.raises(InputError, match="got no file there, or a broken link"):
+        resolve(str(folder))
 
 
 def test_truncated_weights_are_refused(folder):

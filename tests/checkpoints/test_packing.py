@@ -64,3 +64,7 @@ def test_unusable_corpora_are_one_line(tmp_path):
     (tmp_path / "bad.jsonl").write_text("{text}\n")
     with pytest.raises(InputError, match="expected one JSON object a line"):
         list(documents(str(tmp_path / "bad.jsonl"), seed=0))
+    for line in (b'{"text": "caf\xe9"}', b'{"text": "half a pair \\ud83d"}'):
+        (tmp_path / "bad.jsonl").write_bytes(b'{"text": "the river"}\n' + line + b"\n")
+        with pytest.raises(InputError, match=r"expected one JSON .* in .*bad\.jsonl, line 2; correct it"):
+            list(documents(str(tmp_path / "bad.jsonl"), seed=0))

@@ -1,22 +1,29 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from dropeact.axes import InputError
-from dropeact.checkpoints import memory
+from dropeact.checkpoints import memory, recipes
 from dropeact.checkpoints.load import load
-from dropeact.checkpoints.options import Options
+from dropeact.checkpoints.loop import Loop
+from dropeact.checkpoints.options import Options, unfinished
+from dropeact.checkpoints.preparation import alone
 from dropeact.checkpoints.recalibrate import recalibrate, snapshots
+from dropeact.checkpoints.samples import samples
+from dropeact.checkpoints.training import position_losses
 from tests.checkpoints import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +186,113 @@ def test_qk_norm_is_trained_and_travels_with_the_adapter(options):
     assert load(str(folder)).identity["attention"] == "qk_norm_nope"
 
 
+def same_logits(folder):
+    """The checkpoint and its adapter on its source give the same logits, but for the adapter's rounding."""
+    ids = torch.arange(1, 25)[None]
+    logits = [load(str(place)).model(ids).logits for place in (folder, folder / "adapter")]
+    torch.testing.assert_close(*logits, atol=0.1, rtol=0)
+
+
+def test_a_softmax_scale_travels_with_the_adapter(options):
+    folder = recalibrate(replace(options, softmax_scale=2.0, tokens=4 * STEP))
+    same_logits(folder)
+    assert load(str(folder / "adapter")).identity["softmax_scale"] == 2.0
+
+
+def test_a_recalibration_of_an_adapted_source_loads_with_both_adapters(options, tmp_path):
+    rope = replace(options, objective="ce", keep_rope=True, tokens=20 * STEP, destination=str(tmp_path / "first"))
+    first = recalibrate(rope)
+    same_logits(recalibrate(replace(options, source=str(first / "adapter"), tokens=4 * STEP)))
+
+
+class KilledError(Exception):
+    """What stands for SIGKILL."""
+
+
+def killed(*_arguments):
+    raise KilledError
+
+
+def test_a_run_is_not_continued_on_other_weights_or_text(options, tmp_path, monkeypatch):
+    few = replace(options, tokens=4 * STEP)
+    with monkeypatch.context() as patched:
+        patched.setattr("dropeact.checkpoints.recalibrate._finish", killed)
+        with pytest.raises(KilledError):
+            recalibrate(few)
+    tiny.saved(tmp_path / "model", seed=7)
+    with pytest.raises(InputError, match=r"expected the source that .*out\.unfinished was begun with; got other"):
+        recalibrate(few)
+    tiny.saved(tmp_path / "model")
+    text = Path(options.corpus).read_text()
+    Path(options.corpus).write_text(text + text)
+    with pytest.raises(InputError, match=r"expected the corpus that .*out\.unfinished was begun with; got other"):
+        recalibrate(few)
+    Path(options.corpus).write_text(text)
+    assert recipe(recalibrate(few))["steps"] == 4
+
+
+def test_another_budget_is_another_run(options):
+    one, two = (replace(options, tokens=None, warmup_steps=10, budget_minutes=minutes) for minutes in (1.0, 2.0))
+    assert one.key() != two.key()
+
+
+def test_killed_before_its_first_state_a_run_has_its_snapshot_and_begins_again(options, monkeypatch):
+    few = replace(options, tokens=6 * STEP, snapshots=(5 / 6,))
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "save", killed)
+        with pytest.raises(KilledError):
+            recalibrate(few)
+    assert list(snapshots(unfinished(options.destination))) == [5 * STEP]
+    assert [row["step"] for row in rows(recalibrate(few))] == ["0", "1", "2", "3", "4", "5", "6"]
+
+
+def test_a_destination_that_appears_in_the_meantime_is_kept_and_so_is_the_run(options, monkeypatch):
+    few, place = replace(options, tokens=2 * STEP, snapshots=(1.0,)), Path(options.destination)
+    with monkeypatch.context() as patched:
+        patched.setattr("dropeact.checkpoints.recalibrate._marks", lambda *_: place.mkdir(exist_ok=True) or set())
+        with pytest.raises(InputError, match="move it away and give the same command"):
+            recalibrate(few)
+    assert not list(place.iterdir())
+    place.rmdir()
+    folder = recalibrate(few)
+    assert not [file for name in ("state-*", "options.json", "windows.npz") for file in folder.glob(name)]
+
+
+def test_the_same_command_twice_at_once_is_one_line(options):
+    with alone(unfinished(options.destination)), pytest.raises(InputError, match="expected one run at a time"):
+        recalibrate(options)
+    recalibrate(replace(options, tokens=STEP))
+    assert not list(Path(options.destination).parent.glob("*.lock"))
+
+
+def test_heldout_loss_is_measured_without_dropout_against_the_parent(options, tmp_path):
+    tiny.saved(tmp_path / "model", attention_dropout=0.5)
+    made = recipe(recalibrate(replace(options, objective="ce", keep_rope=True, tokens=STEP)))
+    assert made["heldout"]["before"]["heldout"] == pytest.approx(made["heldout"]["parent"]["heldout"], rel=1e-5)
+
+
+def test_no_windows_have_no_loss():
+    none = position_losses(tiny.llama(), torch.empty(0, 32, dtype=torch.long), precision=torch.float32)
+    assert none.tolist() == [0.0] * 31
+
+
+@pytest.mark.parametrize(("text", "told"), [('{"total": 3, "x": 1}', {"total": 3}), ("[]", {}), ("3", {}), ("{", {})])
+def test_a_manifest_beside_the_corpus_is_read_if_it_is_one(tmp_path, text, told):
+    corpus = tiny.corpus(tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    summary = recipes.corpus_summary(str(corpus))
+    assert {name: summary[name] for name in summary if name not in ("kind", "sha256")} == told
+
+
+def test_samples_are_of_the_whole_distribution_whatever_the_checkpoint_prefers():
+    model, cut = tiny.llama(), tiny.llama()
+    cut.generation_config = GenerationConfig(top_p=0.01, repetition_penalty=2.0)
+    texts = [
+        list(islice(samples(each, tiny.tokenizer(), separator_id=0, length=8, seed=1), 32)) for each in (model, cut)
+    ]
+    assert texts[0] == texts[1]
+
+
 def test_the_parents_own_samples_serve_as_corpus(options):
     folder = recalibrate(replace(options, corpus="parent", tokens=12 * STEP))
     assert recipe(folder)["corpus"]["kind"] == "parent"
@@ -206,6 +320,8 @@ def test_bfloat16_follows_float32(options, tmp_path):
         ({"trainables": "mlp"}, "expected trainables among all, attention, lora"),
         ({"tokens": None, "budget_minutes": 1.0}, "expected at least 10 steps of warm-up"),
         ({"batch": 3}, "expected a batch in whole micro-batches"),
+        ({"keep_rope": True, "objective": "ce", "softmax_scale": 0.5}, "either --keep-rope or --softmax-scale"),
+        ({"seed": 2**64}, "expected --seed of 18446744073709551615 or less"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, fields, message):
@@ -218,9 +334,17 @@ def test_unusable_requests_are_one_line_and_write_nothing(options, tmp_path):
     (tmp_path / "short.txt").write_text("the river ran")
     recalibrated = str(recalibrate(replace(options, destination=str(tmp_path / "done"), tokens=4 * STEP)))
     other = str(tiny.saved(tmp_path / "other", seed=5))
+    small = tiny.saved(tmp_path / "small")
+    model: Any = tiny.llama()
+    model.resize_token_embeddings(200)
+    model.save_pretrained(small)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     before = sorted(tmp_path.rglob("*"))
     for fields, message in [
         ({"source": recalibrated}, "expected a Llama with rotation to recalibrate"),
+        ({"source": f"{recalibrated}/adapter"}, "expected a Llama with rotation to recalibrate"),
+        ({"source": str(small)}, r"expected tokens that .*small has embeddings of, 200 of them; got the id"),
+        ({"destination": str(tmp_path / "dangling")}, "expected a destination that does not exist"),
         ({"corpus": str(tmp_path / "empty.txt")}, "expected text in the corpus"),
         ({"corpus": str(tmp_path / "short.txt")}, "expected at least one batch"),
         ({"corpus": str(tmp_path / "none.txt")}, "which does not exist"),
@@ -228,6 +352,7 @@ def test_unusable_requests_are_one_line_and_write_nothing(options, tmp_path):
         ({"from_adapter": other}, "expected a folder with adapter.safetensors"),
         ({"from_adapter": recalibrated, "source": other}, "expected an adapter made from"),
         ({"from_adapter": recalibrated, "qk_norm": "q"}, "expected an adapter with attention q_norm_nope"),
+        ({"from_adapter": recalibrated, "softmax_scale": 0.5}, "expected an adapter with softmax scale 0.5; got None"),
     ]:
         with pytest.raises(InputError, match=message) as caught:
             recalibrate(replace(options, **fields))
@@ -242,6 +367,12 @@ def test_the_recipes_command_names_every_option_that_differs_from_its_default(op
         "--micro-batch=2 --learning-rate=0.003 --warmup-steps=4 --keep-rope --heldout-windows=4 --evaluations=2 "
         "--save-every=5 --snapshots=0.5,1.0"
     )
+
+
+def test_the_recipes_command_can_be_given_to_a_shell(options):
+    command = replace(options, source="my models/it's", separator="<|a b|>").command()
+    assert shlex.split(command)[2:5] == ["my models/it's", "DST", "--corpus=CORPUS"]
+    assert "--separator=<|a b|>" in shlex.split(command)
 
 
 def test_another_runs_unfinished_folder_is_not_taken_over(options):
