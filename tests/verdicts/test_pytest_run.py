@@ -16,12 +16,16 @@ ACCEPTED = ROOT / "results" / "smollm2-135m"
 MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak": 0.5, "entropy": 0.4, "massive": 0.5}
 
 
-def claims(*options, env=None, cwd=ROOT):
-    line = [sys.executable, "-m", "pytest", "-m", "claims", "-p", "no:cacheprovider", "-q", *map(str, options)]
+def selecting(expression, *options, env=None, cwd=ROOT):
+    line = [sys.executable, "-m", "pytest", "-m", expression, "-p", "no:cacheprovider", "-q", *map(str, options)]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_")) and k != "CI"}
     return subprocess.run(
         line, capture_output=True, text=True, cwd=cwd, env=clean | (env or {}), timeout=300, check=False
     )
+
+
+def claims(*options, env=None, cwd=ROOT):
+    return selecting("claims", *options, env=env, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -209,13 +213,7 @@ def test_a_run_json_that_may_not_be_read_is_one_line_and_status_2(tmp_path):
 
 
 def test_a_malformed_expression_is_told_by_pytest():
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "claims and", "-p", "no:cacheprovider", "tests/test_pairs.py"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+    run = selecting("claims and", "tests/test_pairs.py")
     assert run.returncode == 4
     assert "Wrong expression passed to '-m'" in run.stdout + run.stderr
 
