@@ -140,6 +140,22 @@ def test_a_planted_effect_is_supported(records, name):
     assert records[name].verdict == "supported", records[name]
 
 
+def test_too_many_near_misses_are_too_many_and_no_effect_too_small(planted, monkeypatch):
+    load = Store.load
+
+    def near(self, column, corpus, arm, measurement):
+        data = load(self, column, corpus, arm, measurement)
+        if measurement == "retrieval":
+            nearly = xr.DataArray(np.arange(data.sizes["text"]) % 20 < 9, dims="text")
+            data["error"] = data["error"].where(data["error"] == 0, xr.where(nearly, 4, 2))
+        return data
+
+    monkeypatch.setattr(Store, "load", near)
+    id = "retrieval-truncation-dominates"
+    record = judge(planted, claims={id: load_claims()[id]})[0]
+    assert (record.verdict, record.reason) == ("contradicted", "near miss: too large")
+
+
 def test_a_planted_absence_is_contradicted(records):
     assert records["qk-disruption-passkey-both"].verdict == "contradicted"
     assert records["retrieval-prompt-sensitivity"].verdict == "contradicted"

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dropeact.estimators import Argmax, Conjunction, Estimate, Part, PValues
-from dropeact.estimators.power import power
+from dropeact.estimators import Argmax, Conjunction, Estimate, Part, PValues, every
+from dropeact.estimators.power import chance, power
 from dropeact.estimators.regions import at_least, at_most, within
 from dropeact.verdicts.rule import decide, holm, is_exact, shown, why_contradicted, why_inconclusive
 
@@ -100,6 +102,35 @@ def test_the_texts_that_would_decide_do_decide_in_four_of_five_samples_against_t
     effect = abs(contrast.mean()) / contrast.std(ddof=1)
     assert power(effect, needed, 0.025 / 4 / tests) >= 0.8
     assert power(effect, needed - 1, 0.025 / 4 / tests) < 0.8
+
+
+def spread_out(center):
+    return sample(center, 1.0, 32)
+
+
+def undecided(lead, *, behind=False):
+    """A largest mean whose leader was chosen on the other half: each half of the texts is a test of its own."""
+    rivals, challenge = ({0: spread_out(-lead)}, {0: spread_out(lead)}) if behind else ({0: spread_out(lead)}, {})
+    halves = {0: [spread_out(lead)] * 2}
+    return Argmax(rivals, challenge or {0: spread_out(-lead)}, "largest at layer 0", halves, halves)
+
+
+def effect_of(lead):
+    contrast = spread_out(lead).numerator
+    return contrast.mean() / contrast.std(ddof=1)
+
+
+def test_a_largest_mean_takes_the_texts_of_two_tests_by_halves_against_theory():
+    needed = int(why_inconclusive(undecided(0.2), at_least(0, "r"), 4).split()[1])
+    assert chance(effect_of(0.2), needed, 0.025 / 4, 2) >= 0.8 > chance(effect_of(0.2), needed - 2, 0.025 / 4, 2)
+    alone = int(why_inconclusive(replace(undecided(0.2), rivals_by_half={}), at_least(0, "r"), 4).split()[1])
+    assert alone < needed
+
+
+def test_against_every_one_of_two_largest_means_each_counts_twice_against_theory():
+    both = every({"RoPE": undecided(0.2, behind=True), "DroPE": undecided(0.5)})
+    needed = int(why_inconclusive(both, at_least(0, "r"), 4).split()[1])
+    assert chance(effect_of(0.2), needed, 0.025 / 8, 2) >= 0.8 > chance(effect_of(0.2), needed - 2, 0.025 / 8, 2)
 
 
 def test_a_compound_statement_names_what_its_parts_count():
