@@ -76,6 +76,8 @@ def queipo_sink_and_valley_together(measured: Measured) -> Estimate:
     region=within(0.5, 10.5, "a handful: 1 to 10, counts being whole", scale="rate"),
     kind="direction",
     set="observe",
+    note="The region was 1 to 10 until these results had been seen; whole numbers on its ends could not be decided. "
+    "The verdict is the same in both.",
 )
 def sun_few_and_constant(measured: Measured) -> Conjunction:
     """A handful of hidden-state channels exceed 1000 times the median; the largest is fixed, on the first token (RoPE).

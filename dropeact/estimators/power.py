@@ -43,7 +43,10 @@ def smallest_effect(n: int, family: int = 1, *, halves: int = 1) -> float:
 
 
 def deciding_texts(effect: float, family: int = 1, *, halves: int = 1) -> int | None:
-    """How many texts give 80 % power at `effect` standard deviations; None where no number would."""
+    """How many texts give 80 % power at `effect` standard deviations; None where no number would.
+
+    Where each of `halves` parts of them is a test and any decides, they are those of all parts together.
+    """
     effect = abs(effect)
     if not np.isfinite(effect) or effect == 0.0:
         return None

@@ -103,7 +103,8 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: s
     """Say how many texts (or items) would decide, and the smallest effect that these could show.
 
     What would decide is the side that the estimate lies on. Against a compound statement every part is tested, and a
-    margin on both sides, so that the evidence counts as many times.
+    margin on both sides, so that the evidence counts as many times. Where the leader of a largest mean was chosen, each
+    half of the texts is a test.
     """
     estimate, tests, halves = outcome, 1, 1
     if isinstance(outcome, Conjunction):
