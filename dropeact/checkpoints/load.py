@@ -13,6 +13,7 @@ from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, embedded, gguf, hub
 from dropeact.checkpoints.drope import dropped, unrotated
 from dropeact.checkpoints.identity import resolve, softmax_scale_of
+from dropeact.checkpoints.products import by_onednn
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
 
 __all__ = ["Checkpoint", "check_device", "dense", "drop", "load", "resolve", "tokenizer_in"]
@@ -29,6 +30,10 @@ class Checkpoint:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     identity: dict
+
+    def __post_init__(self) -> None:
+        """Let it multiply as fast as this machine can."""
+        by_onednn(self.model)
 
 
 def load(
