@@ -7,6 +7,7 @@ memory.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,6 @@ LENGTHS = (256, 512)
 ANSWER_TOKENS = 16
 TOKENS_AT_ONCE = 16384
 CANDIDATES = ("exact", *(f"near-{number}" for number in range(1, NEAR_MISSES + 1)))
-NOT_MEASURED = -1
-MISSING = {"f": np.nan, "i": NOT_MEASURED, "U": ""}
 COMBINED = ("form", "length", "condition")
 Combination = tuple[PromptForm, int, str]
 
@@ -57,7 +56,6 @@ def retrieval(
     *,
     half: str,
     lengths: Sequence[int] = LENGTHS,
-    only: Mapping[str, Sequence[int]] | None = None,
     verified: Sequence[str] = ("baseline",),
     first_ids: Sequence[int] = (),
     forms: Sequence[PromptForm] = FORMS,
@@ -65,50 +63,39 @@ def retrieval(
     keys: int = KEYS,
     which: slice = slice(None),
 ) -> xr.Dataset:
-    r"""Ask prompts of one half, or `which` of them, in every form and length and condition; NaN where not measured.
+    r"""Ask prompts of one half, or `which` of them, in every form and length and condition.
 
-    `only[condition]` are the lengths of a condition that does not take all; `verified` names the conditions under which
-    candidates are verified, in the plain form; they are ranked under all. Dims: text (the item: key and depth), form,
-    length, condition, candidate.
+    `verified` names the conditions under which candidates are verified, in the plain form; they are ranked under all.
+    Dims: text (the item: key and depth), form, length, condition, candidate.
 
-    exact: the value stands in the answer as a number (\\b{value}\\b); substring: anywhere in it; error: index into
-    `ERRORS` by the first number of the answer, -1 where not measured; answer: the text, up to the end of its first
-    number, an end token or 16 tokens. candidate_log_probability: sum over tokens of the value and of each near miss in
-    place of the answer, nats; candidate_yes: p(Yes) / (p(Yes) + p(No)) when asked whether the candidate is the number.
+    exact: the value stands in the answer as a number (\b{value}\b); substring: anywhere in it; error: index into
+    `ERRORS` by the first number of the answer; answer: the text, up to the end of its first number, an end token or 16
+    tokens. candidate_log_probability: sum over tokens of the value and of each near miss in place of the answer, nats;
+    candidate_yes: p(Yes) / (p(Yes) + p(No)) when asked whether the candidate is the number.
     """
     parts: dict[Combination, xr.Dataset] = {}
-    for length in dict.fromkeys(length for name in conditions for length in (only or {}).get(name, lengths)):
-        for form in forms:
-            made = prompts(tokenizer, half=half, form=form, length=length, depths=depths, keys=keys)[which]
-            for condition, interventions in conditions.items():
-                if length in (only or {}).get(condition, lengths):
-                    asked = condition in verified and form == "plain"
-                    # undisturbed, too: attention of this package does not repeat keys and values for each query head
-                    with attending(model), intervening(model, *interventions), torch.no_grad():
-                        answered = _answered(model, tokenizer, made, list(first_ids), verified=asked)
-                    parts[form, length, condition] = answered
+    for form, length in product(forms, lengths):
+        made = prompts(tokenizer, half=half, form=form, length=length, depths=depths, keys=keys)[which]
+        for condition, interventions in conditions.items():
+            asked = condition in verified and form == "plain"
+            # undisturbed, too: attention of this package does not repeat keys and values for each query head
+            with attending(model), intervening(model, *interventions), torch.no_grad():
+                answered = _answered(model, tokenizer, made, list(first_ids), verified=asked)
+            parts[form, length, condition] = answered
     return _joined(parts).assign_attrs(errors=list(ERRORS))
 
 
 def _joined(parts: Mapping[Combination, xr.Dataset]) -> xr.Dataset:
-    """One array over all combinations, missing ones marked."""
+    """One array over all combinations."""
     first = next(iter(parts.values()))
     labels = {dim: list(dict.fromkeys(names)) for dim, names in zip(COMBINED, zip(*parts, strict=True), strict=True)}
     joined = {}
     for name, variable in first.data_vars.items():
-        values = np.full((*map(len, labels.values()), *variable.shape), MISSING[variable.dtype.kind], _wide(variable))
-        for combination, part in parts.items():
-            place = tuple(names.index(label) for names, label in zip(labels.values(), combination, strict=True))
-            values[place] = part[name].values
-        values = values.astype(str) if values.dtype == object else values
+        values = np.stack([part[name].values for part in parts.values()])
+        values = values.reshape(*map(len, labels.values()), *variable.shape)
         joined[name] = xr.DataArray(values, dims=(*COMBINED, *variable.dims)).transpose("text", ...)
     coords = dict(first.coords) | {dim: np.array(names) for dim, names in labels.items()}
     return xr.Dataset(joined, coords=coords)
-
-
-def _wide(variable: xr.DataArray) -> type:
-    """The type that holds this variable of any combination: answers differ in length."""
-    return object if variable.dtype.kind == "U" else variable.dtype.type
 
 
 def _answered(

@@ -1,12 +1,14 @@
 """Hidden numbers asked of planted models, whose answers are known, and of tiny random ones."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from dropeact.corpus.facts import cities
-from dropeact.corpus.retrieval import ERRORS, prompts
+from dropeact.corpus.retrieval import ERRORS, FORMS, prompts
 from dropeact.files import read_dataset, write_dataset
 from dropeact.measurements import retrieval as measurement
 from dropeact.measurements.retrieval import error_class, retrieval
@@ -121,15 +123,18 @@ def test_every_condition_and_model_is_asked_the_same_prompts():
         assert rope[name].values.tolist() == nope[name].values.tolist()
 
 
-def test_a_combination_that_was_not_asked_is_marked_and_never_counted():
-    options = {**SMALL, "lengths": (400, 450), "depths": (0.5,), "forms": ("plain",)}
+def test_combinations_stand_where_they_are_named_against_each_alone():
+    lengths, model = (400, 450), llama("gqa-rope")
     conditions = {"baseline": (), "first-mlp": (DropFirstMlp(0),)}
-    found = retrieval(llama("gqa-rope"), SmallTokenizer(), conditions, only={"first-mlp": (400,)}, **options)
-    missing = found.sel(condition="first-mlp", length=450)
-    assert missing["exact"].isnull().all()
-    assert (missing["error"] == measurement.NOT_MEASURED).all()
-    assert found.sel(condition="first-mlp", length=400)["exact"].notnull().all()
-    assert found["answer"].dtype.kind == "U"
+
+    def asked(conditions, lengths, forms):
+        options = {**SMALL, "depths": (0.5,), "lengths": lengths, "forms": forms}
+        return retrieval(model, SmallTokenizer(), conditions, **options)
+
+    found = asked(conditions, lengths, FORMS)
+    for form, length, name in product(FORMS, lengths, conditions):
+        alone = asked({name: conditions[name]}, (length,), (form,))
+        xr.testing.assert_equal(found.sel(form=[form], length=[length], condition=[name]), alone)
 
 
 def test_errors_are_classed_by_the_first_number_against_hand_labels():
