@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.alternatives import capture_and_rebuild, eager_attentions
 from benchmarks.timing import in_turn
+from dropeact.checkpoints.products import OneDnnLinear
 from dropeact.measurements import attention, massive_values, observe
 from dropeact.probes.probing import Readings, probing
 
@@ -38,6 +39,15 @@ def plain(model: PreTrainedModel, tokens: Tensor) -> None:
     model(tokens, use_cache=False, logits_to_keep=1)
 
 
+def plain_by_mkl(model: PreTrainedModel, tokens: Tensor) -> None:
+    """The same pass with the products that torch chooses."""
+    torch.backends.mkldnn.enabled = False
+    try:
+        plain(model, tokens)
+    finally:
+        torch.backends.mkldnn.enabled = True
+
+
 @torch.no_grad()
 def probed(model: PreTrainedModel, tokens: Tensor, readings: Readings) -> None:
     """The same pass with readings."""
@@ -53,6 +63,8 @@ def ways(model: PreTrainedModel, tokens: Tensor) -> dict[str, Callable[[], objec
         "probed: norms, sink mass, row entropy": lambda: probed(model, tokens, WITH_ENTROPY),
         "probed: core set (stream entropies too)": lambda: probed(model, tokens, CORE),
     }
+    if any(isinstance(module, OneDnnLinear) for module in model.modules()):
+        found["plain pass, products by MKL"] = lambda: plain_by_mkl(model, tokens)
     if tokens.shape[1] <= LIMIT:
         found |= {
             "probed: everything": lambda: probed(model, tokens, EVERYTHING),

@@ -12,6 +12,7 @@ from benchmarks import alternatives, gpu, long_texts, passes, profiles, sets
 from benchmarks.performance_page import page
 from benchmarks.timing import in_turn, peak_memory
 from dropeact import pairs
+from dropeact.checkpoints.products import IS_THERE, by_onednn
 from dropeact.measurements import ablation, disruption, loss_curve
 from dropeact.measurements.attention import READINGS
 from dropeact.probes.probing import probing
@@ -72,8 +73,12 @@ def test_peak_memory_sees_a_block_that_was_freed_again():
 def test_every_way_of_a_pass_runs_on_a_short_text(monkeypatch):
     monkeypatch.setattr(passes, "LENGTHS", (16,))
     monkeypatch.setattr(passes, "ROUNDS", {16: 1})
-    rows = passes.measured(tiny_models.llama(), tiny_models.tokens(1, 16)[0])
-    assert {row["way"] for row in rows} == set(passes.ways(tiny_models.llama(), tiny_models.tokens(1, 16)))
+    model, tokens = tiny_models.llama(), tiny_models.tokens(1, 16)
+    by_onednn(model)
+    ways = {row["way"] for row in passes.measured(model, tokens[0])}
+    assert ways == set(passes.ways(model, tokens))
+    assert ("plain pass, products by MKL" in ways) == IS_THERE
+    assert torch.backends.mkldnn.enabled
 
 
 def test_long_texts_give_finite_curves(monkeypatch):

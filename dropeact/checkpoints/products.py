@@ -1,8 +1,8 @@
-"""Linear layers of a model -> the same ones, multiplied by oneDNN on CPUs with AVX-512.
+"""Float32 matrix products by oneDNN on CPUs with AVX-512, and linear layers that multiply so.
 
 torch multiplies float32 matrices with MKL, which leaves AVX-512 unused on processors of other makers than its own and
 is half as fast there. oneDNN, which torch carries too, uses it on all of them. Both sum in float32; results differ by
-rounding. `torch.backends.mkldnn.flags(enabled=False)` gives MKL's back.
+rounding. `torch.backends.mkldnn.enabled = False` gives MKL's back.
 """
 
 from typing import Any
@@ -11,25 +11,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-PRODUCT: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # what torch's compiler makes of a linear layer
-IS_THERE = PRODUCT is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
+ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # what torch's compiler makes of a linear layer
+IS_THERE = ONEDNN is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def serves(rows: Tensor, weight: Tensor) -> bool:
+    """Whether `product` may multiply these: float32 on a CPU that gains from it, and no gradient is asked for."""
+    plain = rows.device.type == "cpu" and rows.dtype == weight.dtype == torch.float32 and rows.numel() > 0
+    learns = torch.is_grad_enabled() and (rows.requires_grad or weight.requires_grad)
+    wanted = IS_THERE and torch.backends.mkldnn.enabled and not torch.is_autocast_enabled("cpu")
+    return plain and wanted and not learns
+
+
+def product(
+    rows: Float[Tensor, "... inner"], weight: Float[Tensor, "outer inner"], bias: Float[Tensor, " outer"] | None = None
+) -> Float[Tensor, "... outer"]:
+    """X W^T + b. A weight, or its transpose, has to be contiguous: gaps would take a thousand times as long."""
+    return ONEDNN(rows, weight, bias, "none", [], "")
 
 
 class OneDnnLinear(nn.Linear):
-    """x W^T + b by oneDNN for float32 on a CPU where no gradient is asked for; otherwise as its parent."""
+    """x W^T + b by oneDNN where it serves; otherwise as its parent."""
 
     def forward(self, input: Float[Tensor, "... in_features"]) -> Float[Tensor, "... out_features"]:
         """The product, shaped as its parent's."""
-        if not self._serves(input):
-            return super().forward(input)
-        return PRODUCT(input, self.weight, self.bias, "none", [], "")
-
-    def _serves(self, input: Tensor) -> bool:
-        """Whether oneDNN may multiply; weights with gaps between rows would take it a thousand times as long."""
-        plain = input.device.type == "cpu" and input.dtype == self.weight.dtype == torch.float32 and input.numel() > 0
-        learns = torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad)
-        wanted = torch.backends.mkldnn.enabled and not torch.is_autocast_enabled("cpu")
-        return plain and wanted and not learns and self.weight.is_contiguous()
+        if serves(input, self.weight) and self.weight.is_contiguous():
+            return product(input, self.weight, self.bias)
+        return super().forward(input)
 
 
 def by_onednn(model: nn.Module) -> None:

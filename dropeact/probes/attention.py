@@ -21,11 +21,13 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from dropeact.checkpoints.products import IS_THERE, product, serves
+
 # transformers gives names that contain sdpa, flash, flex_attention or a slash a meaning of their own.
 NAME = "dropeact_rows"
 BLOCK_ELEMENTS = {"cpu": 2**18}
 BLOCK_ELEMENTS_ELSEWHERE = 2**26
-SMALLEST_BLOCK = 16
+SMALLEST_BLOCK = 64 if IS_THERE else 16  # fewer queries would leave oneDNN half idle
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 LEAST = -87.0  # below it exp leaves the normal float32 numbers and takes 50 times as long; weights there are 0
 
@@ -213,8 +215,9 @@ def _blocks(
     """
     queries, keys = attended.query.shape[2], attended.key.shape[2]
     causal = mask is None and queries > 1 and _is_causal(attended.module, options)
-    key, value = attended.key.float().mT.contiguous(), attended.value.float().contiguous()
+    key, value = attended.key.float().contiguous().mT, attended.value.float().contiguous()
     scaled = attended.query.float() * attended.scaling
+    key = key if serves(scaled, key) else key.contiguous()
     size = _block_size(scaled, keys)
     hidden = torch.ones(size, size, dtype=torch.bool, device=scaled.device).triu(1)
     room = scaled.new_empty(2, scaled.shape[0] * scaled.shape[1] * size * keys)  # new pages for every block cost more
@@ -240,8 +243,14 @@ def _grouped(
     """Matrix product in which consecutive query heads share a key/value head, in `room` if any is given."""
     batch, heads, queries, inner = per_head.shape
     grouped, shared = per_head.reshape(batch * per_kv_head.shape[1], -1, inner), per_kv_head.flatten(0, 1)
-    place = None if room is None else _within(room, (*grouped.shape[:2], shared.shape[2]))
-    return torch.bmm(grouped, shared, out=place).view(batch, heads, queries, -1)
+    shape = (*grouped.shape[:2], shared.shape[2])
+    place = grouped.new_empty(shape) if room is None else _within(room, shape)
+    if serves(grouped, shared):
+        for made, rows, columns in zip(place, grouped, shared, strict=True):
+            made.copy_(product(rows, columns.mT))
+    else:
+        torch.bmm(grouped, shared, out=place)
+    return place.view(batch, heads, queries, -1)
 
 
 def _within(room: Float[Tensor, " elements"], shape: Sequence[int]) -> Tensor:

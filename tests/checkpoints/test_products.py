@@ -15,13 +15,13 @@ pytestmark = pytest.mark.skipif(not products.IS_THERE, reason="no AVX-512 here, 
 @pytest.fixture
 def taken(monkeypatch):
     """The shapes that oneDNN multiplied."""
-    shapes, by_torch = [], products.PRODUCT
+    shapes, by_torch = [], products.ONEDNN
 
     def product(input, *others):
         shapes.append(tuple(input.shape))
         return by_torch(input, *others)
 
-    monkeypatch.setattr(products, "PRODUCT", product)
+    monkeypatch.setattr(products, "ONEDNN", product)
     return shapes
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dropeact.checkpoints import products
 from dropeact.measurements.attention import READINGS, SINKS, row_entropy
 from dropeact.probes import attention
 from dropeact.probes.architectures import blocks_of
@@ -186,9 +187,13 @@ OPTIONS = {
 }
 
 
+@pytest.mark.parametrize("onednn", [True, False], ids=["oneDNN", "MKL"])
 @pytest.mark.parametrize("window", [None, 7])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_rows_and_output_agree_with_plain_float64_attention(name: str, window: int | None) -> None:
+def test_rows_and_output_agree_with_plain_float64_attention(
+    name: str, window: int | None, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
     generator = torch.Generator().manual_seed(3)
     query = 2 * torch.randn(2, 4, 40, 8, generator=generator)
     key, value = (2 * torch.randn(2, 2, 40, 8, generator=generator) for _ in range(2))
@@ -210,6 +215,22 @@ def test_rows_and_output_agree_with_plain_float64_attention(name: str, window: i
         with attention_is_read():
             attended, _ = attend(nn.Module(), query, key, value, mask, **options)
         torch.testing.assert_close(attended, output, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not products.IS_THERE, reason="no AVX-512 here, or a torch without oneDNN's product")
+def test_weights_of_products_have_no_gaps_however_heads_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    def product(rows: Tensor, weight: Tensor) -> Tensor:
+        assert weight.is_contiguous() or weight.mT.is_contiguous()  # gaps would take a thousand times as long
+        return products.product(rows, weight)
+
+    monkeypatch.setattr(attention, "product", product)
+    query = torch.randn(2, 40, 4, 8).transpose(1, 2)
+    key, value = (torch.randn(2, 50, 2, 8).transpose(1, 2)[:, :, :40] for _ in range(2))
+    first, *_ = rows = list(_rows(query, key, value))
+    assert len(rows) > 1
+    torch.testing.assert_close(
+        first.weights, _exact(query, key, value)[..., : len(first.weights[0, 0]), : first.weights.shape[-1]].float()
+    )
 
 
 def _masks(visible: Tensor, *, causal: bool) -> list[Tensor | None]:
