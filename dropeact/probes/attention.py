@@ -27,6 +27,7 @@ from dropeact.checkpoints.products import IS_THERE, product, serves
 NAME = "dropeact_rows"
 BLOCK_ELEMENTS = {"cpu": 2**18}
 BLOCK_ELEMENTS_ELSEWHERE = 2**26
+OUTER_AT_ONCE = 1024  # products of one size reuse their memory; those that grow with the keys leave gaps behind
 SMALLEST_BLOCK = 64 if IS_THERE else 16  # fewer queries would leave oneDNN half idle
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 LEAST = -87.0  # below it exp leaves the normal float32 numbers and takes 50 times as long; weights there are 0
@@ -247,7 +248,8 @@ def _grouped(
     place = grouped.new_empty(shape) if room is None else _within(room, shape)
     if serves(grouped, shared):
         for made, rows, columns in zip(place, grouped, shared, strict=True):
-            made.copy_(product(rows, columns.mT))
+            for part, some in zip(made.split(OUTER_AT_ONCE, 1), columns.mT.split(OUTER_AT_ONCE), strict=True):
+                part.copy_(product(rows, some))
     else:
         torch.bmm(grouped, shared, out=place)
     return place.view(batch, heads, queries, -1)

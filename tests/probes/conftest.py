@@ -7,6 +7,7 @@ from dropeact.probes import attention
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several blocks of queries, the last one shorter."""
+    """Several blocks of queries and of keys, the last one shorter."""
     monkeypatch.setattr(attention, "SMALLEST_BLOCK", 1)
     monkeypatch.setattr(attention, "BLOCK_ELEMENTS", {"cpu": 2 * 4 * 40 * 12})
+    monkeypatch.setattr(attention, "OUTER_AT_ONCE", 12)
