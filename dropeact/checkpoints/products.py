@@ -26,12 +26,12 @@ def serves(rows: Tensor, weight: Tensor) -> bool:
 def product(
     rows: Float[Tensor, "... inner"], weight: Float[Tensor, "outer inner"], bias: Float[Tensor, " outer"] | None = None
 ) -> Float[Tensor, "... outer"]:
-    """X W^T + b. A weight, or its transpose, has to be contiguous: gaps would take a thousand times as long."""
+    """Return x W^T + b for rows x. W or its transpose has to be contiguous: gaps take a thousand times as long."""
     return ONEDNN(rows, weight, bias, "none", [], "")
 
 
 class OneDnnLinear(nn.Linear):
-    """x W^T + b by oneDNN where it serves; otherwise as its parent."""
+    """A linear layer whose product is oneDNN's where that serves; otherwise its parent's."""
 
     def forward(self, input: Float[Tensor, "... in_features"]) -> Float[Tensor, "... out_features"]:
         """The product, shaped as its parent's."""

@@ -86,7 +86,7 @@ def retrieval(
 
 
 def _joined(parts: Mapping[Combination, xr.Dataset]) -> xr.Dataset:
-    """One array over all combinations."""
+    """One array over all combinations, which come in the order of their product."""
     first = next(iter(parts.values()))
     labels = {dim: list(dict.fromkeys(names)) for dim, names in zip(COMBINED, zip(*parts, strict=True), strict=True)}
     joined = {}
