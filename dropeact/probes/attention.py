@@ -47,7 +47,7 @@ class Attended:
 
 @dataclass(frozen=True)
 class Rows:
-    """Attention of the queries `first`, `first + 1`, ... to the first keys, in float32.
+    """Attention of the queries `first`, `first + 1`, ... to the first keys, all that they see among them, in float32.
 
     `scores` are relative to the row's largest one (a shift that no softmax sees) and very negative where masked;
     `exponentials` are exp(scores), 0 where masked or below e^-87. `summed` adds them over the keys; a learned sink
@@ -220,16 +220,17 @@ def _blocks(
     scaled = attended.query.float() * attended.scaling
     key = key if serves(scaled, key) else key.contiguous()
     size = _block_size(scaled, keys)
-    hidden = torch.ones(size, size, dtype=torch.bool, device=scaled.device).triu(1)
+    step = max(size, keys // 16) if serves(scaled, key) else size  # oneDNN keeps code for every number of keys
+    hidden = torch.ones(size, size + step, dtype=torch.bool, device=scaled.device).triu(1)
     room = scaled.new_empty(2, scaled.shape[0] * scaled.shape[1] * size * keys)  # new pages for every block cost more
     for first in range(0, queries, size):
         last = min(first + size, queries)
-        seen = last if causal else keys
+        seen = min(-(-last // step) * step, keys) if causal else keys
         scores = _grouped(scaled[:, :, first:last], key[..., :seen], room[0])
         if options.get("softcap") is not None:
             scores.div_(options["softcap"]).tanh_().mul_(options["softcap"])
         if causal:
-            scores[..., first:last].masked_fill_(hidden[: last - first, : last - first], _minimum(scores))
+            scores[..., first:].masked_fill_(hidden[: last - first, : seen - first], _minimum(scores))
         elif mask is not None:
             _mask(scores, mask[:, :, first:last, :seen])
         rows = _softmax(first, scores, options.get("s_aux"), room[1])
