@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from dropeact.axes import POSITION_BIN
 
 LOGIT_BYTES = 2**28
+LOGITS_AT_ONCE = 2**20  # what stays in a core's cache between the largest logit and the sum, twice as fast as all
 
 
 def token_nats(
@@ -26,6 +27,11 @@ def token_nats(
 
 
 def _text_nats(logits: Float[Tensor, "target vocabulary"], targets: Int[Tensor, " target"]) -> Float[Tensor, " target"]:
+    rows = max(1, LOGITS_AT_ONCE // logits.shape[-1])
+    return torch.cat([_row_nats(*some) for some in zip(logits.split(rows), targets.split(rows), strict=True)])
+
+
+def _row_nats(logits: Float[Tensor, "target vocabulary"], targets: Int[Tensor, " target"]) -> Float[Tensor, " target"]:
     logits = logits.float()
     return logits.logsumexp(-1) - logits.gather(-1, targets[:, None]).squeeze(-1)
 
