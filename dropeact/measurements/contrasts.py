@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from dropeact.axes import MASSIVE_THRESHOLD, REBUILDINGS, SINK_LENGTH, SINK_THRESHOLD
-from dropeact.measurements import attention, massive_values, observe, residual
+from dropeact.measurements import attention, massive_values, observe, residual, spectra
 from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, Seen, probing
 from dropeact.probes.residual import Projected
@@ -130,10 +130,5 @@ def _projected(projected: Projected) -> dict[str, Tensor]:
 
 
 def _entropy(hidden: Float[Tensor, "batch token hidden"]) -> dict[str, Tensor]:
-    """Entropy over all rows; `residual.read_stream` gives the one without the first token too, at twice the time."""
-    with_all = residual.eigenvalues([*_gram(residual.wide(hidden))])
-    return {"entropy": residual.representation_entropy(torch.stack(with_all)).float()}
-
-
-def _gram(hidden: Float[Tensor, "batch token hidden"]) -> Float[Tensor, "batch rank rank"]:
-    return hidden @ hidden.mT if hidden.shape[1] <= hidden.shape[2] else hidden.mT @ hidden
+    """Entropy over all rows."""
+    return {"entropy": residual.representation_entropy(spectra.spectra(spectra.wide(hidden))[0]).float()}

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 import xarray as xr
 
 from dropeact.axes import COLUMNS, HALVES, other_half
-from dropeact.measurements import disruption, noise_floor, observe, perplexity, published_disruption
+from dropeact.measurements import (
+    disruption,
+    noise_floor,
+    observe,
+    perplexity,
+    published_disruption,
+    spectra,
+    tridiagonal,
+)
 from dropeact.measurements.measuring import Measuring, Task
 from dropeact.probes import attention, channels, edits, interventions, probing, residual
 
@@ -14,7 +22,8 @@ LOSS_LENGTH = 256
 SEED = 0
 NOISE_TEXTS = 4  # one batch of observe.TEXTS_AT_ONCE, against its texts one by one
 PROBES = (attention, residual, probing, interventions)
-OBSERVING = (observe, *observe.PHENOMENA, perplexity, *PROBES)
+SPECTRA = (spectra, tridiagonal)
+OBSERVING = (observe, *observe.PHENOMENA, *SPECTRA, perplexity, *PROBES)
 DISRUPTING = (disruption, perplexity, *PROBES)
 REPLICATING = (published_disruption, channels, edits, *DISRUPTING)
 

@@ -27,7 +27,7 @@ from dropeact.measurements.measuring import Measuring, Task
 ARM_TEXTS = 8  # of each half; the store stays small
 BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
 
-OBSERVING = (observe, *observe.EVERYTHING, overlap, perplexity, *core.PROBES)
+OBSERVING = (observe, *observe.EVERYTHING, *core.SPECTRA, overlap, perplexity, *core.PROBES)
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
@@ -131,7 +131,7 @@ def longer_losses(measuring: Measuring, column: str, half: str) -> Task:
 
 def read_outs(measuring: Measuring, column: str, half: str) -> Task:
     """The study's read-outs beside the sound ones, on the first texts of one half."""
-    code = (contrasts, attention, residual, *core.PROBES)
+    code = (contrasts, attention, residual, *core.SPECTRA, *core.PROBES)
     cell = measuring.cell(column, "passages", half, "contrasts", code, length=SINK_LENGTH)
 
     def measure() -> xr.Dataset:

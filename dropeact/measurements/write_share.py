@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dropeact.axes import InputError
 from dropeact.measurements import attention
-from dropeact.measurements.residual import wide
+from dropeact.measurements.spectra import wide
 from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, Seen
 

@@ -1,5 +1,4 @@
 import math
-import threading
 
 import numpy as np
 import pytest
@@ -8,9 +7,9 @@ from torch import Tensor
 
 from dropeact.axes import HALVES
 from dropeact.measured import Model, Protocol
-from dropeact.measurements import residual
 from dropeact.measurements.observe import observe
-from dropeact.measurements.residual import anisotropy, read_stream, representation_entropy, spectra
+from dropeact.measurements.residual import anisotropy, read_stream, representation_entropy
+from dropeact.measurements.spectra import spectra
 from dropeact.store import Cell, Store
 from tests import tiny_models
 
@@ -92,20 +91,6 @@ def test_a_value_that_is_not_finite_gives_nan_for_its_text_alone() -> None:
     read = read_stream(tokens)
     for name in ("entropy", "entropy_without_first", "anisotropy"):
         assert np.isnan(read[name].tolist()).tolist() == [False, True]
-
-
-def test_eigenvalues_off_the_cpu_are_not_asked_for_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA's solver is loaded by the first call, and fails where several threads make it."""
-    callers = []
-    monkeypatch.setattr(residual, "_eigenvalues", lambda matrix: callers.append(threading.current_thread()) or matrix)
-    residual.eigenvalues([torch.empty(3, 3, device="meta")] * 4)
-    assert callers == [threading.main_thread()] * 4
-
-
-def test_eigenvalues_leave_the_number_of_threads_alone() -> None:
-    before = torch.get_num_threads()
-    read_stream(tiny_models.llama()(tiny_models.tokens(), output_hidden_states=True).hidden_states[1])
-    assert torch.get_num_threads() == before
 
 
 def test_entropy_as_a_share_of_its_largest_value_is_stored_with_its_bound_against_hand_count(tmp_path) -> None:
