@@ -49,19 +49,20 @@ def eager_attentions(model: PreTrainedModel, tokens: Tensor) -> dict[str, Tensor
 
 @torch.no_grad()
 def capture_and_rebuild(model: PreTrainedModel, tokens: Tensor, *, streams: bool = False) -> dict[str, Tensor]:
-    """Keep q, k and v of every layer, then rebuild each attention matrix; `streams` adds norms and stream entropies.
+    """Keep q, k and v of every layer, then rebuild each attention matrix; `streams` adds losses, norms and entropies.
 
     The singular values of the stream come from an SVD of the tokens in float64, with and without the first token.
     """
     _captured.clear()
     with implementation(model, NAME):
-        output = model(tokens, use_cache=False, logits_to_keep=1, output_hidden_states=streams)
+        output = model(tokens, use_cache=False, logits_to_keep=0 if streams else 1, output_hidden_states=streams)
     statistics = _from_matrices(rebuilt(query, key) for query, key, _value in _captured)
     if streams:
         names = ("query", "key", "value")
         norms = {f"{name}_norm": [c[i].norm(dim=-2) for c in _captured] for i, name in enumerate(names)}
         statistics |= {name: torch.stack(values) for name, values in norms.items()}
         statistics |= stream_statistics(output.hidden_states[:-1])  # the last is after the final norm
+        statistics["nats"] = token_nats(output.logits, tokens)
     _captured.clear()
     return statistics
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from benchmarks.alternatives import capture_and_rebuild, seed_by_seed, stream_statistics
 from benchmarks.passes import CORE, plain
 from benchmarks.timing import in_turn
-from dropeact.measurements import disruption, massive_values, observe
+from dropeact.measurements import disruption, massive_values, observe, perplexity
 from dropeact.measurements.residual import read_stream
 from dropeact.probes.probing import probing
 
@@ -34,7 +34,8 @@ def observation(model: PreTrainedModel, texts: Tensor) -> list[dict[str, Any]]:
         return [capture_and_rebuild(model, text[None], streams=True) for text in texts]
 
     check_same_numbers(model, texts[:1])
-    streams = [stream_of(model, text[None]) for text in texts]
+    size = perplexity.rows_at_once(model, texts.shape[1], most=observe.TEXTS_AT_ONCE)
+    streams = [stream_of(model, batch) for batch in texts.split(size)]
     ways = {
         "observe": ours,
         "of it: spectra of the stream": lambda: [read_stream(hidden) for stream in streams for hidden in stream],
@@ -61,8 +62,10 @@ def check_same_numbers(model: PreTrainedModel, text: Tensor) -> None:
         When one differs by more than a thousandth.
     """
     with probing(model, CORE) as seen:
-        model(text, use_cache=False, logits_to_keep=1)
+        logits = model(text, use_cache=False).logits
     other = capture_and_rebuild(model, text, streams=True)
+    if not torch.allclose(perplexity.token_nats(logits, text), other["nats"], rtol=AGREES, atol=AGREES):
+        raise RuntimeError("the two ways disagree on the loss")
     for name in ("first_key_mass", "row_entropy", "first_norm", "entropy", "entropy_without_first"):
         mine, depths = seen[name].double(), len(other[name])
         if not torch.allclose(mine[:depths], other[name].double(), rtol=AGREES, atol=AGREES):
