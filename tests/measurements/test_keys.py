@@ -30,6 +30,7 @@ ELSEWHERE = {  # imports that not every user of a module runs; whoever does name
         phenomena.attention,
         phenomena.massive_values,
         phenomena.residual,
+        core.spectra,
     ),
     "dropeact.measurements.retrieval": (core.interventions,),  # the long set gives it none
 }
