@@ -3,12 +3,14 @@
 import ctypes
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 MIB = 2**20
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 class Timed(NamedTuple):
@@ -52,14 +54,30 @@ def ratios(seconds: Sequence[float], to: Sequence[float]) -> list[float]:
 
 
 def peak_memory(way: Callable[[], object]) -> float | None:
-    """The largest resident memory of the process while `way` runs, in MiB; None where Linux does not tell."""
+    """The largest resident memory of the process while `way` runs, in MiB; None where glibc or Linux do not tell.
+
+    Freed arrays go back to the system at once meanwhile: what an allocator keeps differs by 100 MiB from run to run.
+    """
     gc.collect()
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+        with arrays_given_back():
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+            way()
     except OSError:
         way()
         return None
-    way()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024 / MIB
+
+
+@contextmanager
+def arrays_given_back() -> Iterator[None]:
+    """Let glibc return every freed array of 1 MiB and more; afterwards it keeps what it would after a few large ones."""
+    libc = ctypes.CDLL("libc.so.6")
+    libc.malloc_trim(0)
+    libc.mallopt(MMAP_THRESHOLD, MIB)
+    try:
+        yield
+    finally:
+        libc.mallopt(MMAP_THRESHOLD, 32 * MIB)  # where its own threshold ends when arrays that large were freed
+        libc.mallopt(TRIM_THRESHOLD, 64 * MIB)
