@@ -17,7 +17,7 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
         "measured, with the machine and the date beside it; what is computed instead stands in [scaling](scaling.md). "
         "Alternatives are timed in turn within one process; a ratio is the median over rounds of an alternative's time "
         "divided by the first one's in the same round, with its range. Peak memory is the largest resident size of the "
-        "process during a pass that is not timed, the weights included; freed arrays go back to the system at once then.",
+        "process during a pass that is not timed, weights included; freed arrays go back to the system at once then.",
         "",
         *table(stored),
         *_part(stored, "passes", "One text through the RoPE model", _pass_rows),

@@ -72,7 +72,7 @@ def peak_memory(way: Callable[[], object]) -> float | None:
 
 @contextmanager
 def arrays_given_back() -> Iterator[None]:
-    """Let glibc return every freed array of 1 MiB and more; afterwards it keeps what it would after a few large ones."""
+    """Let glibc return every freed array of 1 MiB and more; afterwards it keeps what it does after some large ones."""
     libc = ctypes.CDLL("libc.so.6")
     libc.malloc_trim(0)
     libc.mallopt(MMAP_THRESHOLD, MIB)

@@ -21,18 +21,16 @@ def spectra(
 ) -> tuple[Float[Tensor, "batch rank"], Float[Tensor, "batch other_rank"]]:
     """Squared singular values of each text's tokens, uncentred: with the first token, and without it.
 
-    They are the eigenvalues of the smaller Gram matrix, X X^T or X^T X. NaN where a text holds a value that is not
-    finite. On a CPU a text is one thread's work.
+    They are the eigenvalues of the smaller Gram matrix, X X^T or X^T X. It is made where the tokens are and reduced on
+    the CPU, a text a thread: solvers of a GPU take one matrix after the other. NaN where a value is not finite.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         When LAPACK does not find them.
     """
-    if hidden.device.type != "cpu":
-        return _by_device(hidden)
     few = hidden.shape[1] <= hidden.shape[2]
-    matrices = hidden @ hidden.mT if few else _bordered(hidden)
+    matrices = (hidden @ hidden.mT if few else _bordered(hidden)).cpu()
     with _blas().limit(limits=1):  # more threads would wait for those of torch, which stay awake for a while
         both = list(_threads(torch.get_num_threads()).map(_of_tokens if few else _of_columns, matrices.numpy()))
     with_first, without_first = zip(*both, strict=True)
@@ -69,20 +67,6 @@ def _of_columns(bordered: Float[np.ndarray, "size size"]) -> tuple[np.ndarray, n
     diagonal = others.diagonal.copy()
     diagonal[0] += reduced.beside[0] ** 2
     return Tridiagonal(diagonal, others.beside).eigenvalues(), others.eigenvalues()
-
-
-def _by_device(hidden: Float[Tensor, "batch token hidden"]) -> tuple[Tensor, Tensor]:
-    """Two matrices a text, one after the other: CUDA's solver must not be loaded by several threads at once."""
-    few = hidden.shape[1] <= hidden.shape[2]
-    found = [[_eigenvalues(x @ x.mT if few else x.mT @ x) for x in (text, text[1:])] for text in hidden]
-    with_first, without_first = zip(*found, strict=True)
-    return torch.stack(with_first), torch.stack(without_first)
-
-
-def _eigenvalues(matrix: Tensor) -> Tensor:
-    if not matrix.isfinite().all():
-        return matrix.new_full(matrix.shape[:1], torch.nan)
-    return torch.linalg.eigvalsh(matrix)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ NAME = "dropeact_rows"
 BLOCK_ELEMENTS = {"cpu": 2**18}
 BLOCK_ELEMENTS_ELSEWHERE = 2**26
 OUTER_AT_ONCE = 1024  # products of one size reuse their memory; those that grow with the keys leave gaps behind
-SMALLEST_BLOCK = 64 if IS_THERE else 16  # fewer queries would leave oneDNN half idle
+SMALLEST_BLOCK = 128 if IS_THERE else 16  # fewer queries would leave oneDNN and its threads half idle
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 LEAST = -87.0  # below it exp leaves the normal float32 numbers and takes 50 times as long; weights there are 0
 

@@ -1,11 +1,8 @@
-import threading
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from dropeact.measurements import spectra as module
 from dropeact.measurements.spectra import spectra
 from dropeact.measurements.tridiagonal import Tridiagonal, tridiagonal
 
@@ -56,26 +53,6 @@ def test_a_spectrum_does_not_depend_on_the_number_of_threads_or_on_the_texts_bes
         torch.set_num_threads(before)
     for index in (0, 1):
         assert torch.equal(torch.cat([one[index] for one in alone]), together[index])
-
-
-def test_off_the_cpu_threads_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA's solver is loaded by the first call, and fails where several threads make it."""
-    callers = []
-
-    def seen(matrix: Tensor) -> Tensor:
-        callers.append(threading.current_thread())
-        return matrix[0]
-
-    monkeypatch.setattr(module, "_eigenvalues", seen)
-    spectra(torch.empty(2, 3, 5, device="meta"))
-    assert callers == [threading.main_thread()] * 4
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_way_of_other_devices_gives_the_same_spectra_against_that_of_the_cpu(shape: tuple[int, int]) -> None:
-    texts = tokens(*shape, first=30.0)
-    for there, here in zip(module._by_device(texts), spectra(texts), strict=True):
-        torch.testing.assert_close(there, here, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(12, 20), (20, 12)])

@@ -106,7 +106,6 @@ def test_a_probed_model_on_a_gpu_gives_what_it_gives_on_a_cpu(dtype):
 
 
 def test_the_spectra_of_a_stream_on_a_gpu_are_those_on_a_cpu():
-    """The first linear algebra of a process there must not be asked for by several threads."""
     hidden = torch.randn(4, 12, 20, generator=torch.Generator().manual_seed(0))
     found, expected = read_stream(hidden.to("cuda")), read_stream(hidden)
     for name, values in expected.items():
