@@ -232,6 +232,27 @@ def test_weights_of_products_have_no_gaps_however_heads_lie(monkeypatch: pytest.
     torch.testing.assert_close(first.weights, _exact(query, key, value)[:, :, :seen, :seen].float())
 
 
+@pytest.mark.skipif(not products.IS_THERE, reason="no AVX-512 here, or a torch without oneDNN's product")
+def test_blocks_with_a_sixteenth_of_the_keys_at_a_time_agree_with_plain_float64_attention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three queries a block and keys by fours: a block sees keys that come after all of its queries."""
+    monkeypatch.setattr(attention, "SMALLEST_BLOCK", 3)
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", {"cpu": 1})
+    generator = torch.Generator().manual_seed(4)
+    query = 2 * torch.randn(2, 4, 70, 8, generator=generator)
+    key, value = (2 * torch.randn(2, 2, 70, 8, generator=generator) for _ in range(2))
+    rows, exact = list(_rows(query, key, value)), _exact(query, key, value)
+    assert [r.weights.shape[-1] for r in rows] == [min(70, 4 * math.ceil((r.first + 3) / 4)) for r in rows]
+    weights = torch.cat([nn.functional.pad(r.weights, (0, 70 - r.weights.shape[-1])) for r in rows], 2)
+    torch.testing.assert_close(weights, exact.float(), atol=1e-6, rtol=0)
+    assert [int(r.visible[0, 0].sum()) for r in rows] == [sum(range(r.first + 1, min(r.first + 4, 71))) for r in rows]
+    with attention_is_read():
+        attended, _ = attend(nn.Module(), query, key, value, None)
+    expected = (exact @ value.double().repeat_interleave(2, 1)).transpose(1, 2)
+    torch.testing.assert_close(attended, expected.float(), atol=1e-5, rtol=0)
+
+
 def _masks(visible: Tensor, *, causal: bool) -> list[Tensor | None]:
     """The same mask as transformers may hand it over: not at all, as booleans, as numbers to add."""
     boolean = visible[None, None].expand(2, 1, -1, -1)
