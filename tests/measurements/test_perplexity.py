@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dropeact.measurements import perplexity
 from dropeact.measurements.perplexity import labelled, rows_at_once, token_nats
 from tests import tiny_models
 
@@ -16,6 +17,14 @@ def test_token_nats_agree_with_cross_entropy() -> None:
     torch.testing.assert_close(token_nats(logits, ids), expected, atol=1e-5, rtol=1e-5)
     loss = model(ids, labels=ids, use_cache=False).loss
     assert token_nats(logits, ids).mean().item() == pytest.approx(loss.item(), abs=1e-5)
+
+
+def test_losses_a_few_rows_of_logits_at_a_time_agree_with_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, ids = torch.randn(2, 20, 97, generator=torch.Generator().manual_seed(0)), tiny_models.tokens(2, 20)
+    expected = functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+    for at_once in (1, 3 * 97, 7 * 97):  # one row, or blocks of which the last is shorter
+        monkeypatch.setattr(perplexity, "LOGITS_AT_ONCE", at_once)
+        torch.testing.assert_close(token_nats(logits, ids), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_uniform_logits_cost_the_log_of_the_vocabulary_against_theory() -> None:
