@@ -15,6 +15,7 @@ from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent
 from dropeact.estimators.tasks import ranked_first
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
+from dropeact.verdicts.replication import replicates_mean
 
 FOUND = "share of prompts"
 CHANCE = 0.25  # one number and three near misses
@@ -179,14 +180,23 @@ def retrieval_verification(measured: Measured) -> Conjunction:
 
     per model: mean over prompts and lengths of p(Yes | exact) - mean p(Yes | near miss), p(Yes) against p(No)
     """
-    told = {}
     for name, model in measured.models.items():
-        asked = agreed(measured, model)
-        remark_places(asked, name)
-        yes = asked.mean("length", skipna=False)
-        near = yes.drop_sel(candidate="exact").mean("candidate", skipna=False)
-        told[name] = difference(yes.sel(candidate="exact", drop=True), near, unit="probability")
-    return both(told)
+        remark_places(agreed(measured, model), name)
+    return both({name: advantage(agreed(measured, model)) for name, model in measured.models.items()})
+
+
+def advantage(asked: xr.DataArray) -> Estimate:
+    """p(Yes) of the exact number minus the mean of its near misses, mean over lengths."""
+    yes = asked.mean("length", skipna=False)
+    near = yes.drop_sel(candidate="exact").mean("candidate", skipna=False)
+    return difference(yes.sel(candidate="exact", drop=True), near, unit="probability")
+
+
+@retrieval_verification.magnitude(replicates_mean("retrieval-verification", "rope"), protocol="natural")
+def verification_advantage(measured: Measured) -> Conjunction:
+    """The same differences of p(Yes), each beside its model's published one, the mean over three lengths."""
+    rope, drope = (advantage(agreed(measured, model)) for model in (measured.rope, measured.drope))
+    return Conjunction((Part("RoPE", rope), Part("DroPE", drope, replicates_mean("retrieval-verification", "drope"))))
 
 
 def remark_places(asked: xr.DataArray, name: str) -> None:

@@ -9,11 +9,11 @@ from math import log
 import xarray as xr
 
 from dropeact.corpus import REGISTERS
-from dropeact.estimators import Conjunction, Estimate, NotApplicable, both, difference, ratio
+from dropeact.estimators import Conjunction, Estimate, NotApplicable, Part, both, difference, ratio
 from dropeact.estimators.regions import at_least, far_more_nats, more_nats, similar_factor, within
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
-from dropeact.verdicts.replication import replicates_nats
+from dropeact.verdicts.replication import replicates_nats, replicates_percent
 
 UNIT = "nats/token"
 FIRST_REGISTER = REGISTERS[0]
@@ -161,6 +161,17 @@ def rope_increase(measured: Measured) -> Estimate:
 def drope_increase(measured: Measured) -> Estimate:
     """DroPE's loss increase over the undisturbed loss."""
     return difference(nats(measured.drope, "massive"), nats(measured.drope, "baseline"), unit=UNIT)
+
+
+@disruption_random_harmless.magnitude(replicates_percent("disruption-random-harmless", "rope_percent"))
+def random_increase(measured: Measured) -> Conjunction:
+    """Loss increase of each model with as many random dimensions zeroed, over the undisturbed loss."""
+    rope, drope = (
+        difference(nats(model, "random"), nats(model, "baseline"), unit=UNIT)
+        for model in (measured.rope, measured.drope)
+    )
+    of_drope = replicates_percent("disruption-random-harmless", "drope_percent")
+    return Conjunction((Part("RoPE", rope), Part("DroPE", drope, of_drope)))
 
 
 disruption_consistent_across_text_types.replicated_within(

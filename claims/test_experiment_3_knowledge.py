@@ -7,12 +7,13 @@ is clear of chance; both models lose equally many dimensions, chosen by their no
 
 import xarray as xr
 
-from dropeact.estimators import Estimate, Untestable, difference, mean, ratio, tasks
-from dropeact.estimators.accuracy import average, combined
+from dropeact.estimators import Conjunction, Estimate, Part, Untestable, difference, mean, ratio, tasks
+from dropeact.estimators.accuracy import average, combined, lost_share
 from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, higher_rate, lower_rate
 from dropeact.estimators.tasks import Answers
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
+from dropeact.verdicts.replication import replicates
 
 ACCURACY = "share of items"
 LOST = "share of the accuracy above chance"
@@ -126,3 +127,33 @@ def passkey_drope_unaffected(measured: Measured) -> Estimate:
     """
     before, after = passkeys(measured, "DroPE", "massive")
     return difference(after, before, unit=ACCURACY)
+
+
+def relative_drops(model: Model, id: str) -> Conjunction:
+    """Mean share of the accuracy that disruption takes, chance included as the study has it: both kinds of task.
+
+    mean over tasks of 1 - accuracy disrupted / accuracy undisturbed; every item stays in the denominator
+    """
+    parts = []
+    for figure, names in (("parametric", tasks.PARAMETRIC), ("contextual", tasks.CONTEXTUAL)):
+        performed = counted(model, names, "massive")
+        drops = {task: lost_share(before, after, chance=0.0) for task, (before, after) in performed.items()}
+        lost = mean(average(drops), scale="difference", unit="share of the accuracy")
+        parts.append(Part(figure, lost, replicates(id, figure, scale="difference")))
+    return Conjunction(tuple(parts))
+
+
+@knowledge_rope_contextual_loss.magnitude(
+    replicates("knowledge-rope-contextual-loss", "contextual", scale="difference"), protocol="natural"
+)
+def rope_drops(measured: Measured) -> Conjunction:
+    """What disruption takes from RoPE's accuracy, relative to it: parametric tasks and contextual ones."""
+    return relative_drops(measured.rope, "knowledge-rope-contextual-loss")
+
+
+@knowledge_drope_robust.magnitude(
+    replicates("knowledge-drope-robust", "contextual", scale="difference"), protocol="natural"
+)
+def drope_drops(measured: Measured) -> Conjunction:
+    """What disruption takes from DroPE's accuracy, relative to it: parametric tasks and contextual ones."""
+    return relative_drops(measured.drope, "knowledge-drope-robust")

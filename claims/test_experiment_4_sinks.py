@@ -6,9 +6,9 @@ tokens of natural text; uniform causal attention would score 0.06 there, so a si
 
 import xarray as xr
 
-from dropeact.estimators import Argmax, Estimate, argmax, difference, mean, ratio
+from dropeact.estimators import Argmax, Conjunction, Estimate, Part, argmax, difference, mean, ratio
 from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate, lower_rate, most
-from dropeact.measured import Measured
+from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates
 
@@ -70,6 +70,11 @@ def bos_norm_peak(measured: Measured) -> Estimate:
     return ratio(drope, rope, floor=measured.floor("first_norm"))
 
 
+def smallest_entropy(model: Model) -> xr.DataArray:
+    """The smallest entropy of the hidden states after any block, per text."""
+    return model.observations["entropy"].isel(depth=slice(1, None)).min("depth", skipna=False)
+
+
 @claim("entropy-minimum", region=higher_rate())
 def entropy_minimum(measured: Measured) -> Estimate:
     """Representations are less compressed in DroPE: their smallest entropy over the layers is higher.
@@ -77,11 +82,7 @@ def entropy_minimum(measured: Measured) -> Estimate:
     mean over texts of min_l H_l of DroPE minus that of RoPE; H = -sum_j p_j ln p_j, p_j = sigma_j^2 / sum sigma^2 of
     the hidden states after block l
     """
-    drope, rope = (
-        model.observations["entropy"].isel(depth=slice(1, None)).min("depth", skipna=False)
-        for model in (measured.drope, measured.rope)
-    )
-    return difference(drope, rope, unit="nats")
+    return difference(smallest_entropy(measured.drope), smallest_entropy(measured.rope), unit="nats")
 
 
 @claim("bos-spike-delayed", region=at_least(0.0, "later: the lead of the layers after w"), layers="write")
@@ -103,3 +104,21 @@ sink_rate_equivalent.replicated_within(
     replicates("sink-rate-equivalent", "difference", scale="difference"), protocol="natural"
 )
 bos_norm_peak.replicated_within(replicates("bos-norm-peak", "change", scale="ratio"), protocol="natural")
+
+
+@entropy_minimum.magnitude(replicates("entropy-minimum", "ratio", scale="ratio"), protocol="natural")
+def entropy_factor(measured: Measured) -> Estimate:
+    """Smallest entropy over the layers of DroPE over that of RoPE."""
+    return ratio(smallest_entropy(measured.drope), smallest_entropy(measured.rope))
+
+
+@sink_rate_early_layers.magnitude(replicates("sink-rate-early-layers", "rope", scale="rate", at=0), protocol="natural")
+def early_sink_rates(measured: Measured) -> Conjunction:
+    """Sink rate of each model in layers 0 and 1, which the figures name."""
+    parts = []
+    for name, model in measured.models.items():
+        for layer in (0, 1):
+            rate = mean(model.sink_rate().sel(layer=layer, drop=True), unit=RATE)
+            region = replicates("sink-rate-early-layers", name.lower(), scale="rate", at=layer)
+            parts.append(Part(f"{name}, layer {layer}", rate, region))
+    return Conjunction(tuple(parts))

@@ -4,7 +4,7 @@ from dropeact.estimators import Estimate, EveryArgmax, argmax, every, ratio
 from dropeact.estimators.regions import at_least, more_by_ratio, similar_factor
 from dropeact.measured import Measured
 from dropeact.verdicts import claim
-from dropeact.verdicts.replication import replicates_factors
+from dropeact.verdicts.replication import replicates_factors, replicates_ratio
 
 
 @claim(
@@ -62,6 +62,7 @@ def bos_v_ablation_similar(measured: Measured) -> Estimate:
     return ratio(drope, rope)
 
 
+bos_write_higher.replicated_within(replicates_ratio("bos-write-higher"), protocol="natural")
 bos_v_ablation_similar.replicated_within(
     replicates_factors("bos-v-ablation-similar", "drope", "rope"), protocol="natural"
 )

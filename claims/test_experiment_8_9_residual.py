@@ -6,10 +6,11 @@ and one delimiter (its 0.9 % at layer 1).
 
 import xarray as xr
 
-from dropeact.estimators import Conjunction, Estimate, both, difference, ratio
+from dropeact.estimators import Conjunction, Estimate, Part, both, difference, ratio
 from dropeact.estimators.regions import at_most, equivalent_share, far_more_by_ratio
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
+from dropeact.verdicts.replication import replicates, replicates_difference
 
 MEANS = (
     "The study averages norms over all tokens, the first and a delimiter among them; here the median ordinary token."
@@ -31,23 +32,22 @@ def layer1_attention_contribution(measured: Measured) -> Estimate:
     return ratio(drope, rope)
 
 
+def length_factor(measured: Measured, tensor: str) -> Estimate:
+    """How many times as long queries or keys are at the write layer of DroPE as in RoPE, as projected."""
+    drope, rope = (
+        measured.at_write(model.phenomena[f"{tensor}_length"].sel(site="projected", drop=True))
+        for model in (measured.drope, measured.rope)
+    )
+    return ratio(drope, rope)
+
+
 @claim("layer1-qk-norms", region=far_more_by_ratio(), layers="write", set="observe")
 def layer1_qk_norms(measured: Measured) -> Conjunction:
     """At the layer that writes the first token's norm, Query and Key projections are at least twice as long in DroPE.
 
     mean over texts of mean_t |q_t| (and |k_t|) over all heads as projected, at w, DroPE over RoPE
     """
-    return both(
-        {
-            tensor: ratio(
-                *(
-                    measured.at_write(model.phenomena[f"{tensor}_length"].sel(site="projected", drop=True))
-                    for model in (measured.drope, measured.rope)
-                )
-            )
-            for tensor in ("query", "key")
-        }
-    )
+    return both({tensor: length_factor(measured, tensor) for tensor in ("query", "key")})
 
 
 @claim(
@@ -74,3 +74,29 @@ def balance_late_layers_equal(measured: Measured) -> Estimate:
     """
     drope, rope = (measured.after_write(ordinary_share(model)) for model in (measured.drope, measured.rope))
     return difference(drope, rope, unit="share")
+
+
+@layer1_attention_contribution.magnitude(replicates_difference("layer1-attention-contribution"), protocol="natural")
+def share_gained_at_write(measured: Measured) -> Estimate:
+    """Attention's share at the write layer, DroPE minus RoPE."""
+    drope, rope = (measured.at_write(ordinary_share(model)) for model in (measured.drope, measured.rope))
+    return difference(drope, rope, unit="share")
+
+
+@layer0_attention_suppressed.magnitude(replicates_difference("layer0-attention-suppressed"), protocol="natural")
+def share_lost_before_write(measured: Measured) -> Estimate:
+    """Attention's share before the write layer, DroPE minus RoPE."""
+    drope, rope = (measured.before_write(ordinary_share(model)) for model in (measured.drope, measured.rope))
+    return difference(drope, rope, unit="share")
+
+
+@layer1_qk_norms.magnitude(replicates("layer1-qk-norms", "ratio", scale="ratio", at=0), protocol="natural")
+def qk_norm_factors(measured: Measured) -> Conjunction:
+    """The same factors of query and key, each beside its own published one."""
+    of_key = replicates("layer1-qk-norms", "ratio", scale="ratio", at=1)
+    return Conjunction(
+        (Part("query", length_factor(measured, "query")), Part("key", length_factor(measured, "key"), of_key))
+    )
+
+
+balance_late_layers_equal.replicated_within(replicates_difference("balance-late-layers-equal"), protocol="natural")
