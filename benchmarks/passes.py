@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.alternatives import capture_and_rebuild, eager_attentions
 from benchmarks.timing import in_turn
-from dropeact.checkpoints.products import OneDnnLinear
+from dropeact.checkpoints.products import OneDnnLinear, by_mkl
 from dropeact.measurements import attention, massive_values, observe
 from dropeact.probes.probing import Readings, probing
 
@@ -41,11 +41,8 @@ def plain(model: PreTrainedModel, tokens: Tensor) -> None:
 
 def plain_by_mkl(model: PreTrainedModel, tokens: Tensor) -> None:
     """The same pass with the products that torch chooses."""
-    torch.backends.mkldnn.enabled = False
-    try:
+    with by_mkl():
         plain(model, tokens)
-    finally:
-        torch.backends.mkldnn.enabled = True
 
 
 @torch.no_grad()

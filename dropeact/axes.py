@@ -20,7 +20,8 @@ convention   whether query 0 (which can only attend to itself) takes part in the
 rebuilding   attention `as used`, or `without rotation`: rebuilt from the projections, as the study did
 padding      representations of the text alone (`unpadded`), or with the rows of the padding after it
 condition    what was changed in the forward pass (baseline, massive, random-0, ...)
-comparison   how the noise floor was taken: `repeat`, one or two `threads`, `batch` or one by one, `precision` bfloat16
+comparison   how the noise floor was taken: `repeat`, one or two `threads`, `batch` or one by one, matrix `products` by
+             oneDNN or not, `precision` bfloat16
 stage        a point of a recalibration: the RoPE parent, just dropped, or a snapshot at a token count
 position_bin the first position of a run of 128 target tokens
 task         what an item asks of a model: cities, sports, reviews; `asked`: whether yes is the right answer

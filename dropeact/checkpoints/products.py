@@ -2,9 +2,11 @@
 
 torch multiplies float32 matrices with MKL, which leaves AVX-512 unused on processors of other makers than its own and
 is half as fast there. oneDNN, which torch carries too, uses it on all of them. Both sum in float32; results differ by
-rounding. `torch.backends.mkldnn.enabled = False` gives MKL's back.
+rounding. `by_mkl` gives MKL's back for a while.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,3 +47,14 @@ def by_onednn(model: nn.Module) -> None:
     for module in model.modules():
         if IS_THERE and type(module) is nn.Linear:
             module.__class__ = OneDnnLinear
+
+
+@contextmanager
+def by_mkl() -> Iterator[None]:
+    """Multiply as a machine without AVX-512 does, for a while."""
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before

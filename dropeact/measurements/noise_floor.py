@@ -1,4 +1,4 @@
-"""One observation cell, measured again, with other threads, batches and precision -> how much each variable changes."""
+"""One observation cell, measured again with other threads, batches, products, precision -> how far variables change."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,11 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from dropeact.checkpoints.products import IS_THERE, by_mkl
 from dropeact.measurements.observe import PHENOMENA, observe
 
-VERSION = 1
-COMPARISONS = ("repeat", "threads", "batch", "precision")
+VERSION = 2
+COMPARISONS = ("repeat", "threads", "batch", "products", "precision")
 
 
 def noise_floor(
@@ -28,9 +29,10 @@ def noise_floor(
 ) -> xr.Dataset:
     """Largest change of every observed variable (comparison).
 
-    `repeat` of the same pass, 1 against 2 `threads`, texts one by one against one `batch`, and `precision`: float32
-    against bfloat16, of a model in half precision against the same weights in float32. A model that is spread over
-    devices, or has no room beside it for a copy, has no `precision`.
+    `repeat` of the same pass, 1 against 2 `threads`, texts one by one against one `batch`, matrix `products` by oneDNN
+    against those of a machine without it, and `precision`: float32 against bfloat16, of a model in half precision
+    against the same weights in float32. Where oneDNN multiplies nothing there is no `products`; a model that is spread
+    over devices, or has no room beside it for a copy, has no `precision`.
 
     absolute_v = max |a - b|, relative_v = max |a - b| / max(|a|, |b|)
     """
@@ -39,12 +41,17 @@ def noise_floor(
         with using_threads(threads):
             return observe(model, tokens, ids=ids, halves=halves, phenomena=phenomena)
 
-    once, again, alone, together = (observed(threads) for threads in (torch.get_num_threads(),) * 2 + (1, 2))
+    usual = torch.get_num_threads()
+    once, again = observed(usual), observed(usual)
+    alone, together = (again if threads == usual else observed(threads) for threads in (1, 2))
     pairs = {
         "repeat": (once, again),
         "threads": (alone, together),
         "batch": (once, one_by_one(model, tokens, ids, halves, phenomena)),
     }
+    if IS_THERE and model.device.type == "cpu" and model.dtype == torch.float32:
+        with by_mkl():
+            pairs["products"] = (once, observed(usual))
     other = in_other_precision(
         model, lambda copied: observe(copied, tokens, ids=ids, halves=halves, phenomena=phenomena)
     )

@@ -6,10 +6,13 @@ import torch
 import xarray as xr
 from transformers import PreTrainedModel
 
+from dropeact.checkpoints.products import IS_THERE
 from dropeact.measurements import phenomena
 from dropeact.measurements.noise_floor import largest_change, largest_relative_change, noise_floor
 from dropeact.measurements.observe import observe
 from tests import tiny_models
+
+EXACT = ["repeat", "threads", "batch", *(["products"] if IS_THERE else [])]
 
 
 def test_changes_against_hand_count() -> None:
@@ -24,10 +27,10 @@ def test_every_variable_of_a_repeated_cell_has_a_floor_and_threads_are_restored(
     before = torch.get_num_threads()
     floor = noise_floor(tiny_models.llama(), tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
     assert torch.get_num_threads() == before
-    assert floor["comparison"].values.tolist() == ["repeat", "threads", "batch", "precision"]
+    assert floor["comparison"].values.tolist() == [*EXACT, "precision"]
     assert {"absolute_massive_count", "relative_sink_score", "absolute_nats_mean"} <= set(floor.data_vars)
     assert all((floor[name].sel(comparison="repeat") == 0).all() for name in floor.data_vars)
-    exact = floor.sel(comparison=["repeat", "threads", "batch"])
+    exact = floor.sel(comparison=EXACT)
     assert all((exact[name] < 1e-3).all() for name in exact.data_vars)
     assert floor["absolute_nats_mean"].sel(comparison="precision") > exact["absolute_nats_mean"].max()
     assert floor["absolute_query_norm"].sel(comparison="batch") < 1e-3
@@ -47,7 +50,7 @@ def test_a_model_without_room_for_a_copy_has_no_floor_of_precision(monkeypatch: 
     model = tiny_models.llama()
     monkeypatch.setattr("dropeact.measurements.noise_floor.copy.deepcopy", full)
     floor = noise_floor(model, tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
-    assert floor["comparison"].values.tolist() == ["repeat", "threads", "batch"]
+    assert floor["comparison"].values.tolist() == EXACT
 
 
 def test_a_copy_without_room_for_its_pass_has_no_floor_of_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +61,7 @@ def test_a_copy_without_room_for_its_pass_has_no_floor_of_precision(monkeypatch:
 
     monkeypatch.setattr("dropeact.measurements.noise_floor.observe", within_room)
     floor = noise_floor(tiny_models.llama(), tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
-    assert floor["comparison"].values.tolist() == ["repeat", "threads", "batch"]
+    assert floor["comparison"].values.tolist() == EXACT
 
 
 def test_phenomena_of_the_observe_set_have_a_floor_too() -> None:
@@ -67,5 +70,5 @@ def test_phenomena_of_the_observe_set_have_a_floor_too() -> None:
     )
     assert {"absolute_write_share", "absolute_attention_share", "absolute_distance_mass"} <= set(floor.data_vars)
     measured = [name for name in floor.data_vars if str(name).startswith("absolute") and "activation" not in str(name)]
-    assert all((floor[name].sel(comparison=["repeat", "threads", "batch"]) < 1e-3).all() for name in measured)
+    assert all((floor[name].sel(comparison=EXACT) < 1e-3).all() for name in measured)
     assert floor["absolute_write_share"].sel(comparison="precision") > 1e-4

@@ -14,6 +14,7 @@ COMPARISONS = {
     "repeat": "the same pass again",
     "threads": "one or two threads",
     "batch": "one by one or together",
+    "products": "oneDNN's products or not",
     "precision": "bfloat16",
 }
 
