@@ -46,7 +46,7 @@ def sink_scores(
 
     References
     ----------
-    Gu et al. (2025), first-token importance, with the first query; arXiv:2410.10781.
+    Gu et al. (2024), first-token importance, with the first query; arXiv:2410.10781.
     """
     return mass[..., 0 if with_first_query else 1 : length].mean(-1)
 

@@ -17,6 +17,7 @@ import transformers
 import xarray as xr
 
 import dropeact
+from dropeact import axes
 from dropeact import corpus as corpora
 from dropeact.axes import InputError
 from dropeact.checkpoints import load as checkpoints
@@ -25,6 +26,7 @@ from dropeact.corpus.arms import tokenise
 from dropeact.pairs import ARMS, Pair
 from dropeact.store import Cell, Store
 
+DECLARED = sorted(name for name in vars(axes) if name.isupper())
 SETS = ("core", "observe", "behaviour", "ablation", "long")
 DTYPES = ("float32", "bfloat16")
 
@@ -246,7 +248,11 @@ def versions() -> dict[str, str]:
 
 
 def source_hash(*modules: ModuleType) -> str:
-    """Versions and content hash of a measurement's own modules: a changed measurement is measured again."""
+    """Versions and content hash of a measurement's own modules: a changed measurement is measured again.
+
+    The thresholds and lengths of `axes` that a module uses are part of it, its other words are not.
+    """
     sources = "".join(inspect.getsource(module) for module in modules)
+    used = {name: getattr(module, name) for module in modules for name in DECLARED if hasattr(module, name)}
     version = ".".join(str(getattr(module, "VERSION", 1)) for module in modules)
-    return f"{version}-{hashlib.sha256(sources.encode()).hexdigest()[:12]}"
+    return f"{version}-{hashlib.sha256((sources + repr(used)).encode()).hexdigest()[:12]}"

@@ -10,7 +10,17 @@ from types import CodeType, FunctionType, ModuleType
 import pytest
 
 from dropeact import pairs
-from dropeact.measurements import ablation, behaviour, core, long_context, measuring, phenomena, plan
+from dropeact.measurements import (
+    ablation,
+    behaviour,
+    core,
+    long_context,
+    massive_values,
+    measuring,
+    phenomena,
+    plan,
+    spectra,
+)
 from dropeact.store import Store
 
 PLANS = (core, phenomena, behaviour, ablation, long_context)
@@ -123,3 +133,10 @@ def test_a_key_names_every_module_that_its_numbers_come_from_against_a_walk_over
         if lacking := sorted(used - named):
             missing[what] = lacking
     assert missing == {}
+
+
+def test_another_threshold_of_the_vocabulary_is_another_key(monkeypatch):
+    before, other = measuring.source_hash(massive_values), measuring.source_hash(spectra)
+    monkeypatch.setattr(massive_values, "MASSIVE_THRESHOLD", 4.0)
+    assert measuring.source_hash(massive_values) != before
+    assert measuring.source_hash(spectra) == other  # which uses none
