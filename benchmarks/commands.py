@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "smollm2-135m"
 ROUNDS = 5
 TEXTS = 16
+SHARED = {"core": "core", "core and observe": "observe"}  # the second measures the first too
+TWO = "two processes, one thread each"
 ENGINE = "import sys; from pathlib import Path; from dropeact.verdicts import judge; judge(Path(sys.argv[1]))"
 
 
@@ -48,21 +50,28 @@ def seconds(line: Sequence[str], environment: Mapping[str, str] | None = None) -
 
 
 def processes() -> list[dict[str, Any]]:
-    """The core set on a few texts: one process of one thread, and two that share the run."""
+    """Sets on a few texts: one process of one thread, and two that share the run."""
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder, "texts.jsonl")
         lines = [json.dumps({"id": text.id, "text": text.text}) for text in corpus.passages()[:TEXTS]]
         texts.write_text("\n".join(lines), "utf-8")
-        one, two = (shared(texts, Path(folder, f"of-{count}"), count) for count in (1, 2))
+        return [
+            row
+            for name, sets in SHARED.items()
+            for row in _shared_rows(name, *(shared(sets, texts, Path(folder, f"{sets}-{n}"), n) for n in (1, 2)))
+        ]
+
+
+def _shared_rows(name: str, one: float, two: float) -> list[dict[str, Any]]:
     return [
-        {"way": "one process, one thread", "seconds": round(one, 1), "ratio": 1.0},
-        {"way": "two processes, one thread each", "seconds": round(two, 1), "ratio": round(one / two, 2)},
+        {"way": f"{name}: one process, one thread", "seconds": round(one, 1), "ratio": 1.0},
+        {"way": f"{name}: {TWO}", "seconds": round(two, 1), "ratio": round(one / two, 2)},
     ]
 
 
-def shared(texts: Path, out: Path, count: int) -> float:
+def shared(sets: str, texts: Path, out: Path, count: int) -> float:
     """Wall-clock seconds of a run that `count` processes share."""
-    line = [sys.executable, "-m", "dropeact", "measure", f"--texts={texts}", f"--out={out}"]
+    line = [sys.executable, "-m", "dropeact", "measure", f"--only={sets}", f"--texts={texts}", f"--out={out}"]
     single = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "WORLD_SIZE": str(count)}
     start = time.perf_counter()
     ranks = [

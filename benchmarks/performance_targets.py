@@ -9,7 +9,7 @@ from benchmarks.gpu import SUITE
 Row = Mapping[str, Any]
 Stored = Mapping[str, Mapping[str, Any]]
 PLAIN, MASS, ENTROPY = "plain pass (SDPA)", "probed: norms, sink mass", "probed: norms, sink mass, row entropy"
-REBUILT, TWO = "capture, rebuild, SVD", "two processes, one thread each"
+REBUILT, TWO = "capture, rebuild, SVD", "core and observe: two processes, one thread each"
 JUDGE, RENDER = "judge stored results (the engine alone, new process)", "`dropeact report` from stored results"
 PROFILED, LARGEST = 8192, 6
 
@@ -177,7 +177,7 @@ TARGETS = (
         at_most=False,
     ),
     Target(
-        "two processes of one thread",
+        "two processes of one thread, sets core and observe",
         "at least 1.8 x faster than one",
         1.8,
         field("processes", TWO, "ratio"),

@@ -28,7 +28,7 @@ from dropeact.probes import ablations, edits, first_token
 from dropeact.probes.interventions import Intervention
 
 PASSES = 100  # text-passes of 256 tokens that one half of the prompts costs per 256 tokens of their length
-PACE = 0.4  # what prompts share is read once, and nothing is read along the way
+PACE = 0.5  # what prompts share is read once, and nothing is read along the way
 EDITING = (conditions, disruption, perplexity, first_token, ablations, edits)  # what makes and enters interventions
 ASKING = (completions, growing_cache, manipulation, attention, *EDITING, *core.PROBES)
 

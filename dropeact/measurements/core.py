@@ -21,6 +21,7 @@ OBSERVATION_LENGTH = 512
 LOSS_LENGTH = 256
 SEED = 0
 NOISE_TEXTS = 4  # one batch of observe.TEXTS_AT_ONCE, against its texts one by one
+NOISE_PASSES = 6 * NOISE_TEXTS * 2  # six observations of 512 tokens
 PROBES = (attention, residual, probing, interventions)
 SPECTRA = (spectra, tridiagonal)
 OBSERVING = (observe, *observe.PHENOMENA, *SPECTRA, perplexity, *PROBES)
@@ -29,12 +30,11 @@ REPLICATING = (published_disruption, channels, edits, *DISRUPTING)
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
-    """Every cell in the order of measuring: model by model, because loading is slow."""
+    """Every cell in the order of measuring: model by model, because loading is slow; first what others wait for."""
     for column in COLUMNS:
         for corpus in corpora(measuring):
             yield from (observations(measuring, column, corpus, half) for half in HALVES)
-        if column == "rope":
-            yield noise(measuring)
+    yield noise(measuring)
     for column in COLUMNS:
         for corpus in corpora(measuring):
             yield from (losses(measuring, column, corpus, half) for half in HALVES)
@@ -59,7 +59,7 @@ def observations(measuring: Measuring, column: str, corpus: str, half: str) -> T
 
 
 def noise(measuring: Measuring) -> Task:
-    """The same cell measured again, and with one and two threads."""
+    """The same cell measured again: what its numbers owe to threads, batches, products and precision."""
     code = (*OBSERVING, noise_floor)
     cell = measuring.cell("rope", "passages", "A", "noise-floor", code, length=OBSERVATION_LENGTH)
 
@@ -69,7 +69,7 @@ def noise(measuring: Measuring) -> Task:
         model = measuring.checkpoint("rope").model
         return noise_floor.noise_floor(model, few, ids=names, halves=["A"] * len(names))
 
-    return Task(cell, 4 * NOISE_TEXTS * 2, measure)
+    return Task(cell, NOISE_PASSES, measure)
 
 
 def losses(measuring: Measuring, column: str, corpus: str, half: str) -> Task:

@@ -25,6 +25,7 @@ from dropeact.measurements import (
 from dropeact.measurements.measuring import Measuring, Task
 
 ARM_TEXTS = 8  # of each half; the store stays small
+LOSS_PACE = 0.7  # the loss alone is read
 BEYOND = tuple(phenomenon for phenomenon in observe.EVERYTHING if phenomenon not in observe.PHENOMENA)
 
 OBSERVING = (observe, *observe.EVERYTHING, *core.SPECTRA, overlap, perplexity, *core.PROBES)
@@ -100,7 +101,7 @@ def _rotation(measuring: Measuring, column: str) -> tuple[ModuleType, ...]:
 
 
 def noise(measuring: Measuring) -> Task:
-    """The same phenomena measured again: what their numbers owe to threads, batches and precision."""
+    """The same phenomena measured again: what their numbers owe to threads, batches, products and precision."""
     code = (*OBSERVING, *_rotation(measuring, "rope"), noise_floor)
     cell = measuring.cell("rope", "passages", "A", "noise-phenomena", code, length=core.OBSERVATION_LENGTH)
 
@@ -110,7 +111,7 @@ def noise(measuring: Measuring) -> Task:
         model = measuring.checkpoint("rope").model
         return noise_floor.noise_floor(model, few, ids=names, halves=["A"] * len(names), phenomena=_beyond(model))
 
-    return Task(cell, 6 * core.NOISE_TEXTS, measure)
+    return Task(cell, core.NOISE_PASSES, measure)
 
 
 def longer_losses(measuring: Measuring, column: str, half: str) -> Task:
@@ -126,7 +127,7 @@ def longer_losses(measuring: Measuring, column: str, half: str) -> Task:
         separated, prefixed = separator_id is not None, arm != "first"
         return loss_curve.loss_curve(model, joined, **labels, separated=separated, prefixed=prefixed)
 
-    return Task(cell, measuring.count("passages", half) * 2, measure)
+    return Task(cell, measuring.count("passages", half) * 2, measure, LOSS_PACE)
 
 
 def read_outs(measuring: Measuring, column: str, half: str) -> Task:
