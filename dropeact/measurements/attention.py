@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropeact.axes import SINK_LENGTH
-from dropeact.probes.attention import Rows
+from dropeact.probes.attention import Rows, over_keys
 from dropeact.probes.probing import Readings, Seen
 
 CONVENTIONS = ("without_first_query", "with_first_query")
@@ -18,7 +18,7 @@ def row_entropy(rows: Rows) -> Float[Tensor, "batch head query"]:
 
     H_t = -sum_j a_tj ln a_tj = (ln(total) sum_j e^{s_tj} - sum_j e^{s_tj} s_tj) / total
     """
-    mean_score = torch.einsum("bhqk,bhqk->bhq", rows.exponentials, rows.scores)  # twice as fast as vecdot here
+    mean_score = over_keys(rows.exponentials, rows.scores)
     return (rows.total.log() * rows.summed - mean_score) / rows.total
 
 

@@ -43,8 +43,9 @@ class Cached:
         starts = range(0, max(1, width - keep + 1), max(1, min(CHUNK, TOKENS // len(rows))))
         logits = torch.empty(0)
         for start, stop in zip(starts, [*starts[1:], width], strict=True):
-            # columns by number make a copy: the slice that an integer takes would be multiplied row by row
-            last = torch.arange(-min(keep, stop - start), 0, device=ids.device)
+            last = kept = min(keep, stop - start)
+            if ids.device.type == "cpu":  # columns by number make a copy: a slice would be multiplied row by row
+                last = torch.arange(-kept, 0)
             logits = self.model(
                 ids[:, start:stop],
                 attention_mask=self.mask[:, : before + stop].long(),
@@ -100,7 +101,7 @@ def read(model: PreTrainedModel, rows: Sequence[Ids], *, at_once: int) -> Iterat
     at_once = rows_together(model, max(map(len, rows)), most=at_once)
     for start in range(0, len(order), at_once):
         chosen = order[start : start + at_once]
-        cached = prefix.repeated(len(chosen))
+        cached = prefix if len(rows) == 1 else prefix.repeated(len(chosen))  # a long row's cache may be half of memory
         yield chosen, cached, cached.extend([rows[index][shared:] for index in chosen])[:, -1]
 
 

@@ -72,7 +72,10 @@ def in_other_precision(model: PreTrainedModel, observed: Callable[[PreTrainedMod
         return None
     dtype = torch.bfloat16 if model.dtype == torch.float32 else torch.float32
     try:
-        return observed(copy.deepcopy(model).to(dtype=dtype))  # pyright: ignore[reportCallIssue] - annotated for modules
+        copied = copy.deepcopy(model)
+        for parameter in copied.parameters():  # rotary frequencies, which are buffers, stay float32 in every model
+            parameter.data = parameter.data.to(dtype)
+        return observed(copied)
     except torch.OutOfMemoryError:
         return None
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropeact.axes import SITES
-from dropeact.probes.attention import Attended, Rows
+from dropeact.probes.attention import Attended, Rows, over_keys
 from dropeact.probes.probing import Readings, Seen
 from dropeact.probes.residual import Projected
 
@@ -24,7 +24,7 @@ def logit_spread(rows: Rows) -> Float[Tensor, "batch head query"]:
     visible = rows.visible
     count = visible.sum(-1)
     scores = rows.scores.where(visible, 0)  # at most 0, and 0 at the largest: squares cancel little
-    square = torch.einsum("bhqk,bhqk->bhq", scores, scores) / count
+    square = over_keys(scores, scores) / count
     return (square - (scores.sum(-1) / count).square()).clamp(min=0).sqrt()
 
 

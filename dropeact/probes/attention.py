@@ -256,6 +256,15 @@ def _grouped(
     return place.view(batch, heads, queries, -1)
 
 
+def over_keys(
+    one: Float[Tensor, "batch head query key"], other: Float[Tensor, "batch head query key"]
+) -> Float[Tensor, "batch head query"]:
+    """The sum over the keys of a product of two blocks of rows."""
+    if one.device.type == "cpu":
+        return torch.einsum("bhqk,bhqk->bhq", one, other)  # twice as fast as vecdot here
+    return (one * other).sum(-1)  # einsum would ask for a hundred thousand products of two vectors
+
+
 def _within(room: Float[Tensor, " elements"], shape: Sequence[int]) -> Tensor:
     """The first elements of `room`, in that shape."""
     return room[: math.prod(shape)].view(*shape)

@@ -72,3 +72,16 @@ def test_phenomena_of_the_observe_set_have_a_floor_too() -> None:
     measured = [name for name in floor.data_vars if str(name).startswith("absolute") and "activation" not in str(name)]
     assert all((floor[name].sel(comparison=EXACT) < 1e-3).all() for name in measured)
     assert floor["absolute_write_share"].sel(comparison="precision") > 1e-4
+
+
+def test_another_precision_leaves_rotary_frequencies_as_every_model_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[PreTrainedModel] = []
+
+    def watched(model: PreTrainedModel, *args: Any, **kwargs: Any) -> xr.Dataset:
+        seen.append(model)
+        return observe(model, *args, **kwargs)
+
+    monkeypatch.setattr("dropeact.measurements.noise_floor.observe", watched)
+    noise_floor(tiny_models.llama(), tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
+    assert {parameter.dtype for parameter in seen[-1].parameters()} == {torch.bfloat16}
+    assert {buffer.dtype for name, buffer in seen[-1].named_buffers() if "inv_freq" in name} == {torch.float32}
