@@ -16,7 +16,7 @@ from fixtures.devices import pin_worker
     ],
 )
 def test_each_worker_sees_one_of_the_callers_devices(visible, worker, expected, tmp_path):
-    for name in ("nvidia0", "nvidia1", "nvidiactl"):
+    for name in ("nvidia3", "nvidia5", "nvidiactl"):  # those that a container was given
         (tmp_path / name).touch()
     environment = {"CUDA_VISIBLE_DEVICES": visible, "PYTEST_XDIST_WORKER": worker}
     environment = {name: value for name, value in environment.items() if value is not None}

@@ -153,7 +153,8 @@ class Loop:
         training = model.training
         losses = position_losses(model.eval(), torch.as_tensor(share, device=device), precision=self.student.precision)
         model.train(training)
-        total = self.accelerator.reduce(losses.to(device), reduction="sum")
+        exact = torch.float32 if device.type == "mps" else torch.float64  # which Apple's GPUs lack
+        total = self.accelerator.reduce(losses.to(device, exact), reduction="sum")
         assert isinstance(total, Tensor)
         return total.cpu() / len(self.windows.heldout)
 

@@ -11,11 +11,15 @@ FLOAT = 4
 GIB = 2**30
 
 
-def needed(config: dict, *, trainables: str, parent: bool, windows: int, length: int, checkpointing: bool) -> int:
+def needed(
+    config: dict, *, trainables: str, half: bool, cpu: bool, windows: int, length: int, checkpointing: bool
+) -> int:
     """Estimate the bytes of a training run.
 
-    weights 4 (student) + 2 (parent) bytes each; 12 bytes a trained weight (gradient, two moments); activations:
-    tokens x layers x (12 hidden + 4 intermediate) x 4, one layer's alone with checkpointing; logits in chunks.
+    While it is made ready: weights 4 (student) + 4 (parent) bytes each. In training: weights 4 + 4, or 4 + 2 where the
+    parent is kept in half precision; 12 bytes a trained weight (gradient, two moments); activations: tokens x layers x
+    (12 hidden + 4 intermediate) x 4, one layer's alone with checkpointing; logits in chunks. On a CPU 4 more a weight,
+    for the parent's own weights are kept there.
     """
     hidden, layers, vocabulary = config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]
     heads = config["num_attention_heads"]
@@ -25,7 +29,8 @@ def needed(config: dict, *, trainables: str, parent: bool, windows: int, length:
     trained = {"all": weights, "attention": layers * attention, "lora": weights // 10}[trainables]
     wide = 12 * hidden + 4 * config["intermediate_size"]
     kept = layers * hidden + wide if checkpointing else layers * wide
-    return FLOAT * (windows * length * kept + 6 * CHUNK * vocabulary) + weights * (6 if parent else 4) + 12 * trained
+    training = FLOAT * (windows * length * kept + 6 * CHUNK * vocabulary) + weights * (6 if half else 8) + 12 * trained
+    return max(training, 8 * weights) + (FLOAT * weights if cpu else 0)
 
 
 def available(device: torch.device) -> int | None:

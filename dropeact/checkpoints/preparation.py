@@ -24,6 +24,7 @@ from dropeact.checkpoints.packing import Windows, packed, separator_of
 from dropeact.checkpoints.recipes import corpus_summary
 from dropeact.checkpoints.samples import samples
 from dropeact.checkpoints.source import ADAPTER, checked_config, recipe_of, source
+from dropeact.checkpoints.trainables import precision_for
 from dropeact.files import write_text
 
 BEGUN = "options.json"
@@ -63,7 +64,8 @@ def check_source(options: Options, device: torch.device) -> None:
     need = memory.needed(
         config,
         trainables=options.trainables,
-        parent=options.objective == "distill",
+        half=precision_for(options.precision, device) != torch.float32,
+        cpu=device.type == "cpu",
         windows=options.micro_batch,
         length=options.length,
         checkpointing=options.checkpointing,

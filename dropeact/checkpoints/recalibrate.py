@@ -7,12 +7,13 @@ import json
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -41,6 +42,7 @@ SHIPPED = "adapter"
 SNAPSHOTS = "snapshots"
 # the published recipe: no weight decay; arXiv:2512.12167 and its run configurations
 BETAS = (0.9, 0.999)
+PATIENT = InitProcessGroupKwargs(timeout=timedelta(days=1))  # others wait while one packs the corpus or writes
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def recalibrate(options: Options) -> Path:
     """
     check_places(options)
     # without `cpu`, accelerate takes each process that torchrun starts on CPUs for the only one
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[PATIENT])
     check_source(options, accelerator.device)
     check_share(options, accelerator.num_processes)
     parent = load(options.source, device=accelerator.device)
@@ -112,7 +114,7 @@ def _begin(
     weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in parent.model.state_dict().items()}
     model = student_model(options, parent)
     trained = trainables.chosen(model, options.trainables, rank=options.lora_rank, seed=options.seed)
-    precision = precision_for(options.precision, accelerator.device)
+    precision = trainables.precision_for(options.precision, accelerator.device)
     for half in (model, parent.model):
         trainables.half_precision(half, precision)
     if options.checkpointing:
@@ -132,13 +134,6 @@ def _begin(
     )
     heldout = {"parent": bins_of(loop.heldout(parent.model))}
     return Beginning(options, parent, weights, model, heldout), loop
-
-
-def precision_for(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of matrix products: as named, or bfloat16 where the device multiplies it natively."""
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def _marks(shares: tuple[float, ...], steps: int) -> set[int]:

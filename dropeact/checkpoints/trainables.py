@@ -10,6 +10,13 @@ from dropeact.checkpoints import adapters
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
+def precision_for(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision of matrix products: as named, or bfloat16 where the device multiplies it natively."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
 def chosen(model: nn.Module, which: str, *, rank: int, seed: int) -> dict[str, nn.Parameter]:
     """Make the chosen weights trainable, everything else frozen, and return them by name.
 

@@ -10,7 +10,7 @@ from dropeact.measurements.plan import tasks
 from dropeact.measurements.shapes import parameters
 from dropeact.store import Store
 
-EFFECTIVE_FLOPS = {"cpu": 90e9, "cuda": 60e12, "mps": 2e12}  # achieved on small batches; CPU as measured on two cores
+EFFECTIVE_FLOPS = {"cpu": 140e9, "cuda": 60e12, "mps": 2e12}  # on small batches; CPU as measured on two with AVX-512
 OVERHEAD = 1.6  # activations and statistics beside the weights, as a factor
 INTERPRETER_GB = 0.8
 

@@ -1,6 +1,7 @@
 """A request to measure a pair, and what every cell of it needs: checkpoints, tokens, content keys, provenance."""
 
 import datetime
+import gc
 import hashlib
 import inspect
 import os
@@ -98,6 +99,7 @@ class Measuring:
         self.request, self.store = request, store
         self.device = request.device or default_device()
         self.dtype: torch.dtype = getattr(torch, request.dtype)
+        torch.set_float32_matmul_precision("highest")  # scores of thousands do not bear TF32's ten bits
         self._loaded: tuple[str, Any] | None = None
 
     @cached_property
@@ -111,6 +113,7 @@ class Measuring:
         """The model of a column, one in memory at a time."""
         if self._loaded is None or self._loaded[0] != column:
             self._loaded = None
+            gc.collect()  # accelerate's hooks are cycles: without it a spread model still fills the devices
             loaded = checkpoints.load(self.request.pair.checkpoint(column), dtype=self.dtype, device=self.device)
             self._loaded = (column, checkpoints.drop(loaded) if column == "dropped" else loaded)
         return self._loaded[1]

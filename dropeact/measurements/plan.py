@@ -46,8 +46,10 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     check_same_pair(request, store)
     preconditions.same_depth(request.pair)
     measuring, share = Measuring(request, store), sharing.share()
+    preconditions.dense_weights(measuring)
     with store.locked(share.lock):
         if share.rank == 0:
+            preconditions.tell_rotation(measuring)
             name_pair(measuring)
             drop_stale_sets(measuring)
         planned = tasks(measuring)

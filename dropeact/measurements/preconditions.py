@@ -1,5 +1,7 @@
 """What two checkpoints and the texts must be before the first cell is measured; each refusal is one line."""
 
+import sys
+
 from dropeact.axes import HALVES, InputError
 from dropeact.checkpoints.load import dense, tokenizer_in
 from dropeact.checkpoints.source import source
@@ -24,6 +26,34 @@ def same_depth(pair: Pair) -> None:
         raise InputError(
             f"expected two models with as many layers; got {layers[0]} and {layers[1]}; "
             "choose a pair made from one parent"
+        )
+
+
+def dense_weights(measuring: Measuring) -> None:
+    """Refuse packed weights, of which nothing can be dropped or copied; those of a GGUF file are dequantised here.
+
+    Raises
+    ------
+    InputError
+        When a checkpoint is quantised in another way.
+    """
+    for identity in (measuring.identities["rope"], measuring.identities["drope"]):
+        packed = identity["quantization"]
+        if packed and not packed.startswith("GGUF"):
+            raise InputError(
+                f"expected weights in full or half precision; got {identity['id']}, quantised by {packed}; save it "
+                "dequantised, or as GGUF"
+            )
+
+
+def tell_rotation(measuring: Measuring) -> None:
+    """Say so where the DroPE side rotates its queries and keys: its numbers are not those of a DroPE model."""
+    drope = measuring.identities["drope"]
+    if drope["rope"] and drope["sha256"] != measuring.identities["rope"]["sha256"]:
+        print(
+            f"{drope['id']} is a {drope['architecture']} and measured with its rotation; a DroPE checkpoint says what "
+            'it is in its config.json ("model_type": "llama_drope" or "qwen2_drope")',
+            file=sys.stderr,
         )
 
 

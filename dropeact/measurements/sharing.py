@@ -11,11 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import filelock
+
 from dropeact.axes import InputError
 from dropeact.measurements.measuring import Task
 from dropeact.store import Store
 
-RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
+RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))  # SLURM_NTASKS is set without srun too
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 3600.0
 
@@ -66,18 +68,33 @@ def wait_for(tasks: Sequence[Task], store: Store) -> None:
     Raises
     ------
     InputError
-        When nothing new was stored for an hour: the process that should have measured them has died.
+        When nothing new was stored for an hour and no other process holds the folder: whoever should have measured
+        them has died. One that is alive may take longer over a cell.
     """
     missing, since, seen = list(tasks), time.monotonic(), stamps(store)
     while missing := [task for task in missing if not store.holds(task.cell)]:  # what is stored stays
         if (now := stamps(store)) != seen:
             since, seen = time.monotonic(), now
-        if time.monotonic() - since > PATIENCE_SECONDS:
+        if time.monotonic() - since > PATIENCE_SECONDS and not others_measure(store):
             raise InputError(
                 f"expected {missing[0].cell} from another process; got nothing new for {PATIENCE_SECONDS / 60:.0f} "
                 "minutes; start the same command again"
             )
         time.sleep(POLL_SECONDS)
+
+
+def others_measure(store: Store) -> bool:
+    """Whether another process holds one of the folder's locks, which the system takes from those that die."""
+    for file in store.directory.glob(".lock*.holder"):
+        if file.read_text("utf-8") == f"process {os.getpid()}":
+            continue
+        lock = filelock.FileLock(file.with_suffix(""))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return True
+        lock.release()
+    return False
 
 
 def stamps(store: Store) -> set[tuple[str, int, int]]:

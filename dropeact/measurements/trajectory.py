@@ -157,6 +157,7 @@ def stages(pair: Pair, snapshots: list[Path], device: str) -> Iterator[tuple[str
     parent = checkpoints.load(pair.rope, device=device)
     yield "RoPE", float("nan"), parent
     yield "just dropped", 0.0, checkpoints.drop(parent)
+    del parent
     for snapshot in snapshots:
         tokens = tokens_of(snapshot)
         yield f"{tokens:,} tokens", float(tokens), checkpoints.load(str(snapshot), device=device)

@@ -395,5 +395,7 @@ def test_memory_estimate_counts_weights_against_hand_count():
     config |= {"num_key_value_heads": 1, "intermediate_size": 16, "tie_word_embeddings": True}
     weights = 2 * (8 * 8 * 2 + 8 * 4 * 2 + 3 * 8 * 16) + 80
     kinds = {"trainables": "all", "windows": 1, "length": 4, "checkpointing": False}
-    difference = memory.needed(config, parent=True, **kinds) - memory.needed(config, parent=False, **kinds)
-    assert difference == 2 * weights
+    full = memory.needed(config, half=False, cpu=False, **kinds)
+    assert full - memory.needed(config, half=True, cpu=False, **kinds) == 2 * weights
+    assert memory.needed(config, half=False, cpu=True, **kinds) - full == 4 * weights
+    assert full > (8 + 12) * weights

@@ -21,7 +21,7 @@ def started(inputs, out, rank, count):
 
 def launched(inputs, out, count):
     """The launcher of torch, which starts `count` processes of one thread and tells each its rank."""
-    unset = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS"}
+    unset = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}
     environment = {name: value for name, value in os.environ.items() if name not in unset} | {"OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
     line = [*launcher, "-m", "dropeact", "measure", *inputs, f"--out={out}"]

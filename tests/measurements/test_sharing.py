@@ -29,7 +29,8 @@ def task(name, passes, **depends):
 def test_which_process_this_is_against_what_launchers_set():
     assert share({}) == Share(0, 1)
     assert share({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Share(3, 8)
-    assert share({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}) == Share(1, 2)
+    assert share({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}) == Share(1, 2)
+    assert share({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}) == Share(0, 1)  # in a batch script, without srun
     assert share({"RANK": "", "WORLD_SIZE": "2"}) == Share(0, 1)
 
 
@@ -101,3 +102,21 @@ def test_two_ranks_that_torchrun_starts_store_what_one_process_does_bit_for_bit(
     assert len(set(holders.values())) == 2  # ... in processes of their own
     assert said.count("measured: ") == 2
     same(one, tmp_path / "two")
+
+
+def test_a_process_that_is_alive_is_waited_for_and_a_dead_one_is_not(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    monkeypatch.setattr(sharing, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
+    waits = []
+    monkeypatch.setattr(sharing.time, "sleep", lambda _seconds: waits.append(1) or (len(waits) < 5 or 1 / 0))
+    with store.locked(), store.locked(".lock.1"):
+        assert not sharing.others_measure(store)  # this process holds both
+        (tmp_path / ".lock.1.holder").write_text("process 1")
+        assert sharing.others_measure(store)
+        with pytest.raises(ZeroDivisionError):  # waited five times without giving up
+            sharing.wait_for([task("observations", 1)], store)
+    (tmp_path / ".lock.1.holder").write_text("process 1")  # of one that was killed: the system took its lock
+    assert not sharing.others_measure(store)
+    with pytest.raises(InputError, match="start the same command again"):
+        sharing.wait_for([task("observations", 1)], store)
