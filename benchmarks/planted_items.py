@@ -115,6 +115,7 @@ def facts(column: str, half: str, rates: Mapping[str, float]) -> xr.Dataset:
     return xr.Dataset(
         {
             "correct": (("text", "condition"), right.astype(float)),
+            "answer_correct": (("text", "condition"), right.astype(float)),
             "log_odds": (("text", "condition"), np.where(right, 1.0, -1.0)),
             "first_ratio": (("selected_on", "condition"), harmed),
             "sink_rate": (("selected_on", "condition"), [[0.9, 0.9, 0.9, 0.1]]),

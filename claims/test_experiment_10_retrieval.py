@@ -8,12 +8,23 @@ import numpy as np
 import xarray as xr
 
 from dropeact.corpus.retrieval import ERRORS
-from dropeact.estimators import Conjunction, Estimate, NotApplicable, Part, both, difference, mean, ratio, tasks
+from dropeact.estimators import (
+    Conjunction,
+    Estimate,
+    NotApplicable,
+    Part,
+    Untestable,
+    both,
+    difference,
+    mean,
+    ratio,
+    tasks,
+)
 from dropeact.estimators.accuracy import require_found
 from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, equivalent_share, most, within
 from dropeact.estimators.tasks import ranked_first
-from dropeact.measured import Measured, Model
+from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates_mean
 
@@ -41,6 +52,24 @@ def undisturbed(measured: Measured, model: Model) -> xr.Dataset:
     """Answers of the undisturbed model at the lengths within the training length."""
     data = answered(model.measurement("retrieval"))
     return data.isel(length=np.flatnonzero(data["length"].values <= training_length(measured)))
+
+
+def within_training(measured: Measured, model: Model) -> xr.DataArray:
+    """Exact match per item within the training length: of the long prompts where some are that short, else of others.
+
+    Raises
+    ------
+    Untestable
+        When neither was measured.
+    """
+    data = answered(model.measurement("long_retrieval"))
+    short = data.isel(length=np.flatnonzero(data["length"].values <= training_length(measured)))
+    if short.sizes["length"]:
+        return found(short)
+    try:
+        return found(undisturbed(measured, model))
+    except MissingMeasurement:
+        raise Untestable(f"no length within {training_length(measured)} tokens: name one in --lengths") from None
 
 
 def found(answers: xr.Dataset) -> xr.DataArray:
@@ -77,9 +106,9 @@ def retrieval_rope_collapses_beyond(measured: Measured) -> Estimate:
 
     exact match beyond the training length / within it
     """
-    inside = found(undisturbed(measured, measured.rope))
+    beyond, inside = found_beyond(measured, measured.rope), within_training(measured, measured.rope)
     require_found(inside, "rope within the training length")
-    return ratio(found_beyond(measured, measured.rope), inside)
+    return ratio(beyond, inside)
 
 
 @claim("retrieval-drope-beyond", region=most(), set="long")
@@ -104,7 +133,7 @@ def gelberg_extends_context(measured: Measured) -> Conjunction:
     """
     kept = {}
     for name, model in measured.models.items():
-        beyond, inside = found_beyond(measured, model), found(undisturbed(measured, model))
+        beyond, inside = found_beyond(measured, model), within_training(measured, model)
         require_found(inside, f"{model.name} within the training length")
         kept[name] = ratio(beyond, inside)
     keeps = at_least(0.5, "keeps: more than half of what is found within the training length", scale="ratio", null=0.0)

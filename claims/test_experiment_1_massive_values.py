@@ -4,18 +4,18 @@ A norm M[head, dim] over one text is massive where it exceeds lambda = 5 times t
 """
 
 from dropeact.estimators import Conjunction, Estimate, only, ratio
-from dropeact.estimators.regions import equivalent_count, far_more_by_ratio, fewer_by_ratio
+from dropeact.estimators.outcomes import remark
+from dropeact.estimators.regions import at_least, equivalent_count, far_more_by_ratio, fewer_by_ratio
 from dropeact.measured import Measured
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates
 
 
 def totals(measured: Measured, tensor: str) -> Estimate:
-    """DroPE's count over RoPE's, each summed over the layers of a text."""
-    return ratio(
-        measured.drope.counts(tensor).sum("layer", skipna=False),
-        measured.rope.counts(tensor).sum("layer", skipna=False),
-    )
+    """DroPE's count over RoPE's, each summed over the layers of a text; a remark gives both."""
+    drope, rope = (model.counts(tensor).sum("layer", skipna=False) for model in (measured.drope, measured.rope))
+    remark(f"A text has {float(rope.mean()):.1f} in RoPE, {float(drope.mean()):.1f} in DroPE")
+    return ratio(drope, rope)
 
 
 @claim("massive-query-reduction", region=fewer_by_ratio())
@@ -55,7 +55,12 @@ def massive_layer1_surge(measured: Measured) -> Estimate:
     return ratio(drope, rope)
 
 
-@claim("massive-layer1-only", region=fewer_by_ratio(), layers="write", kind="direction")
+@claim(
+    "massive-layer1-only",
+    region=at_least(1.0, "more at the write layer; not more at any other", scale="ratio"),
+    layers="write",
+    kind="direction",
+)
 def massive_layer1_only(measured: Measured) -> Conjunction:
     """The layer that writes the first token's norm is the only one where DroPE has more massive Query values.
 

@@ -4,14 +4,16 @@ Both models lose the same number of dimensions per layer and tensor (equal dose)
 by their norm as attended; the random controls lose as many dimensions that are not massive.
 """
 
+from contextlib import suppress
 from math import log
 
 import xarray as xr
 
 from dropeact.corpus import REGISTERS
 from dropeact.estimators import Conjunction, Estimate, NotApplicable, Part, both, difference, ratio
+from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, far_more_nats, more_nats, similar_factor, within
-from dropeact.measured import Measured, Model
+from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates_nats, replicates_percent
 
@@ -33,6 +35,16 @@ def over_random(model: Model) -> xr.DataArray:
 def over_baseline(model: Model, condition: str) -> xr.DataArray:
     """Loss under a condition beyond the undisturbed loss, per text."""
     return nats(model, condition) - nats(model, "baseline")
+
+
+def remark_next_largest(model: Model) -> None:
+    """Say what as many of the largest channels that are not massive cost, where that was measured."""
+    with suppress(MissingMeasurement):
+        costs = [float(over_baseline(model, condition).mean()) for condition in ("massive", "next-largest")]
+        remark(
+            f"Over the undisturbed loss the massive dimensions cost {costs[0]:.2f} nats, as many of the next largest "
+            f"{costs[1]:.2f}: random ones are the weaker control"
+        )
 
 
 def registers(model: Model, values: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -61,6 +73,7 @@ def disruption_rope_collapses(measured: Measured) -> Estimate:
 
     mean over texts of nats(massive zeroed) - mean of nats(random zeroed)
     """
+    remark_next_largest(measured.rope)
     return difference(nats(measured.rope, "massive"), nats(measured.rope, "random"), unit=UNIT)
 
 
@@ -70,6 +83,7 @@ def disruption_drope_degrades(measured: Measured) -> Estimate:
 
     mean over texts of nats(massive zeroed) - mean of nats(random zeroed)
     """
+    remark_next_largest(measured.drope)
     return difference(nats(measured.drope, "massive"), nats(measured.drope, "random"), unit=UNIT)
 
 

@@ -19,11 +19,11 @@ ACCURACY = "share of items"
 LOST = "share of the accuracy above chance"
 
 
-def counted(model: Model, names: tuple[str, ...], condition: str) -> dict[str, Answers]:
+def counted(model: Model, names: tuple[str, ...], condition: str, score: str = "correct") -> dict[str, Answers]:
     """The tasks that this model performs undisturbed: right or wrong per item, undisturbed and under a condition."""
     model.require_dose()
     knowledge, retrieval = model.measurement("knowledge"), model.measurement("retrieval")
-    return tasks.counted(knowledge, retrieval, names, condition, name=model.name)
+    return tasks.counted(knowledge, retrieval, names, condition, name=model.name, score=score)
 
 
 def passkeys(measured: Measured, name: str, condition: str) -> Answers:
@@ -130,13 +130,21 @@ def passkey_drope_unaffected(measured: Measured) -> Estimate:
 
 
 def relative_drops(model: Model, id: str) -> Conjunction:
-    """Mean share of the accuracy that disruption takes, chance included as the study has it: both kinds of task.
+    """Mean share of the accuracy that disruption takes of either kind of task, by yes/no answers as in the study.
 
-    mean over tasks of 1 - accuracy disrupted / accuracy undisturbed; every item stays in the denominator
+    mean over tasks of 1 - accuracy disrupted / accuracy undisturbed; an answer that is neither is wrong and stays in
+    the denominator. Of two completions a model that knows nothing has half right: that accuracy cannot fall to 0.
+
+    Raises
+    ------
+    Untestable
+        When a task is at chance undisturbed: the published means are of both tasks of a kind.
     """
     parts = []
     for figure, names in (("parametric", tasks.PARAMETRIC), ("contextual", tasks.CONTEXTUAL)):
-        performed = counted(model, names, "massive")
+        performed = counted(model, names, "massive", score="answer_correct")
+        if left_out := sorted(set(names) - set(performed)):
+            raise Untestable(f"the published mean has {', '.join(left_out)} in it, at chance undisturbed")
         drops = {task: lost_share(before, after, chance=0.0) for task, (before, after) in performed.items()}
         lost = mean(average(drops), scale="difference", unit="share of the accuracy")
         parts.append(Part(figure, lost, replicates(id, figure, scale="difference")))

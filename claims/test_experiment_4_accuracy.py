@@ -26,6 +26,7 @@ def performed(model: Model, condition: str) -> dict[str, tasks.Answers]:
     region=at_most(0.10, "at chance: less than 0.10 above it", null=1.0),
     layers="write",
     set="behaviour",
+    note="The published zeros come from a hook that took the MLP of every generated token too; here position 0 alone.",
 )
 def bos_mlp_accuracy_rope(measured: Measured) -> Conjunction:
     """Under first-token MLP ablation RoPE is at chance on every task that it performs undisturbed.

@@ -7,6 +7,7 @@ tokens of natural text; uniform causal attention would score 0.06 there, so a si
 import xarray as xr
 
 from dropeact.estimators import Argmax, Conjunction, Estimate, Part, argmax, difference, mean, ratio
+from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate, lower_rate, most
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
@@ -95,7 +96,9 @@ def bos_spike_delayed(measured: Measured) -> Argmax:
     early = written.isel(layer=slice(0, written.sizes["layer"] // 2 + 1))
     layers = early["layer"].values.tolist()
     later = {half: [layer for layer in layers if layer > w] for half, w in measured.write_layers.items()}
-    return argmax(early, later, unit="norm")
+    first = " and ".join(str(layer) for layer in sorted(set(measured.write_layers.values())))
+    remark(f"RoPE's is written at layer {first}")
+    return argmax(early, later, unit="norm ahead")
 
 
 sink_rate_rope.replicated_within(replicates("sink-rate-rope", "rate", scale="rate"), protocol="natural")

@@ -1,6 +1,7 @@
 """Experiment 5: what is written into the stream through the first token's value."""
 
 from dropeact.estimators import Estimate, EveryArgmax, argmax, every, ratio
+from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, more_by_ratio, similar_factor
 from dropeact.measured import Measured
 from dropeact.verdicts import claim
@@ -23,6 +24,9 @@ def bos_write_higher(measured: Measured) -> Estimate:
         model.phenomena["write_score"].mean(["layer", "head"], skipna=False)
         for model in (measured.drope, measured.rope)
     )
+    if all("write_share" in model.phenomena for model in (measured.drope, measured.rope)):
+        shares = [float(model.phenomena["write_share"].mean()) for model in (measured.drope, measured.rope)]
+        remark(f"By write share DroPE writes {shares[0]:.3f} of a head's output so, RoPE {shares[1]:.3f}")
     return ratio(drope, rope)
 
 
@@ -46,8 +50,8 @@ def bos_write_peak_layer(measured: Measured) -> EveryArgmax:
     at_write = {half: [layer] for half, layer in measured.write_layers.items()}
     return every(
         {
-            "RoPE": argmax(rope, dict.fromkeys(measured.write_layers, late), unit="norm"),
-            "DroPE": argmax(drope, at_write, unit="norm"),
+            "RoPE": argmax(rope, dict.fromkeys(measured.write_layers, late), unit="norm ahead"),
+            "DroPE": argmax(drope, at_write, unit="norm ahead"),
         }
     )
 
@@ -59,7 +63,7 @@ def bos_v_ablation_similar(measured: Measured) -> Estimate:
     loss increase of DroPE over that of RoPE, a ratio of means over texts
     """
     drope, rope = (model.nats("first-values") - model.nats("baseline") for model in (measured.drope, measured.rope))
-    return ratio(drope, rope)
+    return ratio(drope, rope, unit="times the loss increase")
 
 
 bos_write_higher.replicated_within(replicates_ratio("bos-write-higher"), protocol="natural")

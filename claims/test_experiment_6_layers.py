@@ -12,9 +12,10 @@ from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates, replicates_factor, replicates_nats
 
 UNIT = "nats/token"
+HALF = "Half of the passages are asked, evenly chosen from each half: every layer is left out in turn."
 
 
-@claim("layer1-mlp-rope-critical", region=far_more_nats(), layers="write", set="ablation")
+@claim("layer1-mlp-rope-critical", region=far_more_nats(), layers="write", set="ablation", note=HALF)
 def layer1_mlp_rope_critical(measured: Measured) -> Estimate:
     """In the RoPE model, the write layer without its MLP is far worse than the write layer without its attention.
 
@@ -24,14 +25,14 @@ def layer1_mlp_rope_critical(measured: Measured) -> Estimate:
     return difference(mlp, attention, unit=UNIT)
 
 
-@claim("layer1-drope-balanced", region=similar_factor(), layers="write", set="ablation")
+@claim("layer1-drope-balanced", region=similar_factor(), layers="write", set="ablation", note=HALF)
 def layer1_drope_balanced(measured: Measured) -> Estimate:
     """In the DroPE model, losing the MLP or the attention of the write layer costs a similar factor of perplexity.
 
     loss increase without the MLP of w over that without its attention, a ratio of means over texts
     """
     mlp, attention = (measured.at_write(measured.drope.loss_without(part)) for part in ("mlp", "attention"))
-    return ratio(mlp, attention)
+    return ratio(mlp, attention, unit="times the loss increase")
 
 
 @claim(
@@ -39,6 +40,7 @@ def layer1_drope_balanced(measured: Measured) -> Estimate:
     region=at_least(0.8, "almost as bad: at least 0.8 of the loss increase", scale="ratio"),
     layers="write",
     set="ablation",
+    note=HALF,
 )
 def layer1_bos_only(measured: Measured) -> Conjunction:
     """Removing the write layer for the first token alone is almost as bad as removing its MLP for every token.

@@ -63,5 +63,9 @@ def other_half(half: str) -> str:
     return {"A": "B", "B": "A"}[half]
 
 
+class NotApplicable(Exception):
+    """The pair lacks a named precondition of the claim (a literal layer, a length beyond training)."""
+
+
 class Untestable(Exception):
     """The measurement cannot carry the claim: NaN, a failed manipulation check, a baseline at chance."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import HALVES, other_half
+from dropeact.axes import HALVES, NotApplicable, other_half
 from dropeact.one_model import CACHED, HARNESS, HARNESS_ARM, MissingMeasurement, Model, Protocol
 from dropeact.pairs import Pair, from_dict
 from dropeact.store import Store
@@ -79,7 +79,15 @@ class Measured:
         return self._per_half(values, lambda w: [w])
 
     def before_write(self, values: xr.DataArray) -> xr.DataArray:
-        """Mean of `values` over the layers before the write layer."""
+        """Mean of `values` over the layers before the write layer.
+
+        Raises
+        ------
+        NotApplicable
+            When the first layer is the one that writes.
+        """
+        if 0 in self.write_layers.values():
+            raise NotApplicable("the first layer writes the first token's norm: none lies before it")
         return self._per_half(values, lambda w: list(range(w)))
 
     def up_to_write(self, values: xr.DataArray) -> xr.DataArray:

@@ -37,8 +37,8 @@ class Published:
     """One catalogued claim: its statement in our words, and the figures printed for it.
 
     `figures` holds what was printed, shares and rates as fractions of 1; where there are several, `change` or
-    `ratio` is the one judged. `tolerance` is None where only the direction is judged. `evidence` is the section of
-    `evidence()` with the raw figures, None where none were committed.
+    `ratio` is the one judged, unless the note says otherwise. `tolerance` is None where only the direction is judged.
+    `evidence` is the section of `evidence()` with the raw figures, None where none were committed.
     """
 
     id: str

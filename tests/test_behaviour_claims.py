@@ -201,3 +201,37 @@ def test_ranking_is_drawn_where_it_was_measured_and_left_out_elsewhere_against_h
     unranked = asked.assign(candidate_log_probability=asked["candidate_log_probability"].where(False))
     for old in (unranked, asked.drop_vars("candidate_log_probability")):
         assert retrieval_figures.ranked(old).isnull().all()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "verdict"), [((1024, 4096), "supported"), ((4096, 8192), "supported"), ((512,), "not applicable")]
+)
+def test_long_claims_take_what_is_within_training_from_long_prompts_where_some_are(tmp_path, lengths, verdict):
+    folder, store = results(tmp_path), Store(tmp_path)
+    for half in HALVES:
+        for column in PLANTED:
+            asked = retrieval(column, half).sel(condition=["baseline"])
+            if 1024 not in lengths:
+                store.save(Cell(column, "passages", "first", half, "retrieval"), asked, {})
+            for length in lengths:
+                beyond = asked.isel(length=[0]).assign_coords(length=[length])
+                if column == "rope" and length > 2048:
+                    beyond = beyond.assign(exact=beyond["exact"] * 0)
+                store.save(Cell(column, "passages", "first", half, f"long_retrieval.{length}"), beyond, {})
+    pair = Pair(**{**PAIR.as_dict(), "limits": (), "training_length": 2048})
+    store.write_run(run_record(pair, 32) | {"sets": ["core", "long"]})
+    chosen = {name: claim for name, claim in load_claims().items() if claim.set == "long"}
+    assert {record.id: record.verdict for record in judge(folder, claims=chosen)} == dict.fromkeys(chosen, verdict)
+
+
+def test_long_claims_without_a_length_within_training_say_which_to_name(tmp_path):
+    folder, store = results(tmp_path), Store(tmp_path)
+    for half in HALVES:
+        for column in PLANTED:
+            asked = retrieval(column, half).sel(condition=["baseline"]).isel(length=[0]).assign_coords(length=[4096])
+            store.save(Cell(column, "passages", "first", half, "long_retrieval.4096"), asked, {})
+    pair = Pair(**{**PAIR.as_dict(), "limits": (), "training_length": 2048})
+    store.write_run(run_record(pair, 32) | {"sets": ["core", "long"]})
+    id = "retrieval-rope-collapses-beyond"
+    record = judge(folder, claims={id: load_claims()[id]})[0]
+    assert (record.verdict, record.reason) == ("untestable", "no length within 2048 tokens: name one in --lengths")

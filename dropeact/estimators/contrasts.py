@@ -8,12 +8,12 @@ logarithm, where zeros are harmless. The interval is the set of c that two one-s
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, nan, sqrt
+from math import copysign, inf, isfinite, nan, sqrt
 
 import numpy as np
 import xarray as xr
 
-from dropeact.estimators.outcomes import PValues, Untestable
+from dropeact.estimators.outcomes import PValues, Untestable, remark
 from dropeact.estimators.regions import Region, Scale
 from dropeact.estimators.student import critical, tail
 
@@ -34,8 +34,9 @@ class Estimate:
 
     @property
     def value(self) -> float:
-        """The point estimate, a ratio of means."""
-        return float(self.numerator.mean() / self.denominator.mean())
+        """The point estimate, a ratio of means; infinite where the denominator is 0 in every text."""
+        over, under = float(self.numerator.mean()), float(self.denominator.mean())
+        return over / under if under else copysign(inf, over)
 
     @property
     def texts(self) -> int:
@@ -50,7 +51,8 @@ class Estimate:
     @cached_property
     def is_exact(self) -> bool:
         """Whether the contrast at the estimate varies no more over the texts than the noise floor."""
-        return spread(self.contrast(self.value)) <= self._noise
+        at = self.value if isfinite(self.value) else 0.0  # over 0 every contrast is the numerator
+        return spread(self.contrast(at)) <= self._noise
 
     @property
     def _noise(self) -> float:
@@ -129,8 +131,10 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
     ----------
     Fieller (1954), Some problems in interval estimation, J. R. Stat. Soc. B 16.
     """
-    n = len(numerator)
-    center, b = float(numerator.mean() / denominator.mean()), float(denominator.mean())
+    n, b = len(numerator), float(denominator.mean())
+    if b == 0:
+        return -inf, inf
+    center = float(numerator.mean()) / b
     residual = numerator - center * denominator  # its mean is 0: solving for c - center cancels no digits
     covariance = np.cov(residual, denominator) * critical(ALPHA, n - 1) ** 2 / n
     quadratic = b * b - covariance[1, 1]
@@ -155,14 +159,20 @@ def difference(drope: xr.DataArray, rope: xr.DataArray, *, unit: str, floor: flo
 def ratio(drope: xr.DataArray, rope: xr.DataArray, *, unit: str = "ratio", floor: float = 0.0) -> Estimate:
     """Ratio of the means over texts, mean(drope) / mean(rope), paired by text.
 
+    A denominator of 0 in every text is tested as any other: something is more than any multiple of nothing.
+
     Raises
     ------
     Untestable
-        If the denominator's mean is not positive: then "greater than c" has no meaning as a contrast.
+        If the denominator's mean is negative, or 0 beside a numerator of 0 or one of both signs: then "greater than c"
+        has no meaning as a contrast.
     """
     first, second = paired(drope, rope)
-    if second.mean() <= 0:
+    nothing = not second.any()
+    if second.mean() < 0 or (second.mean() == 0 and not nothing) or (nothing and first.min() * first.max() <= 0):
         raise Untestable(f"the denominator of the ratio has mean {second.mean():.3g}, which is not positive")
+    if nothing:
+        remark("The denominator is 0 in every text: no ratio is printed")
     return Estimate(first, second, "ratio", unit, floor)
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from dropeact.axes import Untestable
+from dropeact.axes import NotApplicable, Untestable
 
 __all__ = ["NotApplicable", "PValues", "Untestable", "remark", "remarking"]
 _heard: ContextVar[list[str] | None] = ContextVar("remarks", default=None)
@@ -27,10 +27,6 @@ def remarking() -> Iterator[list[str]]:
         yield remarks
     finally:
         _heard.reset(token)
-
-
-class NotApplicable(Exception):
-    """The pair lacks a named precondition of the claim (a literal layer, a length beyond training)."""
 
 
 class PValues(NamedTuple):

@@ -85,9 +85,15 @@ def remark_ranking(retrieval: xr.Dataset, condition: str, *, name: str) -> None:
 
 
 def counted(
-    knowledge: xr.Dataset, retrieval: xr.Dataset, tasks: Sequence[str], condition: str, *, name: str
+    knowledge: xr.Dataset,
+    retrieval: xr.Dataset,
+    tasks: Sequence[str],
+    condition: str,
+    *,
+    name: str,
+    score: str = "correct",
 ) -> dict[str, Answers]:
-    """The answers of those tasks that count; a remark names the others with their accuracy.
+    """The answers of those tasks that count, facts by `score`; a remark names the others with their accuracy.
 
     Raises
     ------
@@ -101,7 +107,7 @@ def counted(
             found[task] = (
                 passkeys(retrieval, condition, name=name)
                 if by_prompt
-                else answers(knowledge, task, condition, name=name)
+                else answers(knowledge, task, condition, name=name, score=score)
             )
         except Untestable as reason:
             failed.append(str(reason))

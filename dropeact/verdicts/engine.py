@@ -160,7 +160,7 @@ def record(item: Evaluated, adjusted: float, family: int) -> Record:
         protocol=item.protocol,
         notes=" ".join(filter(None, (item.claim.note, *(f"{text}." for text in item.remarks)))),
         set=item.claim.set,
-        claim_hash=item.claim.source_hash,
+        claim_hash=item.claim.source_hash(item.kind),
     )
     return empty if item.outcome is None else _decided(empty, item, item.outcome, adjusted, family)
 

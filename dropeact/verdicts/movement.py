@@ -45,13 +45,13 @@ class _Sample:
 
 
 def movement(old: Outcome, new: Outcome, region: Region, *, same_texts: bool) -> Movement | None:
-    """The change from `old` to `new`, paired where the texts are the same; None where they have no part in common.
+    """The change from `old` to `new`, paired where the texts are the same; None where no finite part is common to both.
 
     Of a compound statement the part is compared that the new run shows: a conjunction's weakest, an argmax's closest.
     """
     label, after = shown_part(new, region)
     before = estimates(old).get(label)
-    if before is None:
+    if before is None or not isfinite(before.value) or not isfinite(after.value):
         return None
     if same_texts and before.texts == after.texts:
         return paired(before, after, label)

@@ -55,10 +55,10 @@ class Claim:
         """What follows the statement in the docstring: how the quantity is computed."""
         return "\n\n".join((inspect.getdoc(self.function) or "").split("\n\n")[1:])
 
-    @property
-    def source_hash(self) -> str:
-        """Content hash of the claim's function, to see whether a claim changed since it was accepted."""
-        return hashlib.sha256(inspect.getsource(self.function).encode()).hexdigest()[:12]
+    def source_hash(self, kind: Kind) -> str:
+        """Content hash of what makes a record of this kind, to see whether it changed since it was accepted."""
+        function = self.function if kind != "magnitude" or self.replication is None else self.replication
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:12]
 
     @property
     def is_own(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isnan
+from math import inf, isinf, isnan
 from typing import Literal
 
 import numpy as np
@@ -89,7 +89,8 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
         return f"{worst.label}: {why_contradicted(worst.estimate, worst.region or region)}"
     if region.is_margin:
         return "outside the margin"
-    low, high = (outcome.value, outcome.value) if outcome.is_exact else outcome.interval
+    certain = outcome.is_exact or isinf(outcome.value)
+    low, high = (outcome.value, outcome.value) if certain else outcome.interval
     if region.low > -inf:
         if region.null >= region.low:
             return "too small"

@@ -5,6 +5,7 @@ from scipy import stats
 
 from dropeact.estimators import Untestable, difference, exact, mean, ratio
 from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.outcomes import remarking
 from dropeact.estimators.regions import at_least, at_most, within
 
 
@@ -68,9 +69,27 @@ def test_ratio_is_undecided_where_the_sign_of_the_denominator_is():
     assert clear.p_values(at_least(2.0, "r", scale="ratio")).support < ALPHA
 
 
-def test_ratio_with_a_denominator_below_zero_is_untestable():
+@pytest.mark.parametrize(
+    ("over", "under"),
+    [([1, 2, 3], [-1, -2, -1]), ([1, 2, 3], [-1, 0, 1]), ([0, 0, 0], [0, 0, 0]), ([-1, 2, 3], [0, 0, 0])],
+)
+def test_ratio_over_what_is_not_positive_is_untestable(over, under):
     with pytest.raises(Untestable, match="not positive"):
-        ratio(per_text([1, 2, 3]), per_text([-1, -2, -1]))
+        ratio(per_text(over), per_text(under))
+
+
+def test_something_is_more_than_any_multiple_of_nothing_against_a_t_test_of_the_numerator():
+    counts = [3, 5, 4, 6, 2, 4, 5, 3]
+    with remarking() as remarks:
+        estimate = ratio(per_text(counts), per_text([0] * 8))
+    p = estimate.p_values(at_least(2.0, "r", scale="ratio"))
+    reference = np.asarray(stats.ttest_1samp(counts, 0.0, alternative="greater"))[1]
+    assert p.support == pytest.approx(reference)
+    assert p.contradict == pytest.approx(1 - reference)
+    assert (estimate.value, estimate.low, estimate.high, estimate.is_exact) == (np.inf, -np.inf, np.inf, False)
+    assert remarks == ["The denominator is 0 in every text: no ratio is printed"]
+    same = ratio(per_text([4, 4, 4]), per_text([0, 0, 0]))
+    assert (same.is_exact, same.p_values(at_least(2.0, "r", scale="ratio")).support) == (True, 0.0)
 
 
 def test_margin_p_values_against_two_one_sided_tests():

@@ -114,6 +114,14 @@ def test_claims_of_a_users_own_are_judged_beside_the_others(planted, tmp_path, p
     assert "2 passed" in run.stdout
 
 
+def test_a_run_without_a_users_own_claims_says_which_records_it_leaves_out(tmp_path):
+    folder = results(tmp_path / "run", plant={"drope": MOVED})
+    (tmp_path / "mine.py").write_text(OWN.format(share=1))
+    named, unnamed = claims(f"--results={folder}", f"--claims={tmp_path / 'mine.py'}"), claims(f"--results={folder}")
+    line = "got none for my-own; give --claims=FILE and report again to have their records back"
+    assert [line in run.stdout for run in (named, unnamed)] == [False, True]
+
+
 @pytest.mark.parametrize(("share", "status"), [(1, 0), (0.01, 1)], ids=["supported", "contradicted"])
 def test_claims_of_a_users_own_need_no_accepted_verdict_on_a_locked_pair(tmp_path, share, status):
     (tmp_path / "mine.py").write_text(OWN.format(share=share))

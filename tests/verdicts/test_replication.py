@@ -172,6 +172,13 @@ def test_published_losses_of_answers_are_replicated_where_they_are_planted():
     assert found == dict.fromkeys(ANSWERED, "supported")
 
 
+def test_a_kind_of_task_with_one_left_out_replicates_no_mean_of_two():
+    entry = on_items(next(iter(magnitudes({"knowledge-drope-robust"}))))
+    item = entry.judged(Items({"drope": {"reviews": 0.5}}).sampled(0, 0))
+    assert item.verdict == "untestable"
+    assert item.failure == "the published mean has reviews in it, at chance undisturbed"
+
+
 def test_published_losses_of_answers_are_not_replicated_where_nothing_is_lost():
     world = Items({"rope": {"gap": 0.3}, "drope": kept("reviews", 0.9) | kept("passkey", 0.9) | {"gap": 0.3}})
     for entry in magnitudes(ANSWERED):
@@ -181,3 +188,10 @@ def test_published_losses_of_answers_are_not_replicated_where_nothing_is_lost():
 
 def test_magnitude_records_belong_to_the_published_pair_alone():
     assert {entry.pair for entry in entries(load_claims()) if entry.kind == "magnitude"} == {PUBLISHED}
+
+
+def test_a_magnitude_record_has_the_hash_of_its_own_function():
+    claim = load_claims()["layer1-attention-contribution"]
+    assert claim.source_hash("magnitude") != claim.source_hash("direction")
+    own = load_claims()["bos-write-higher"]  # judged by its own function
+    assert own.source_hash("magnitude") == own.source_hash("direction")
