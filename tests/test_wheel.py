@@ -42,9 +42,9 @@ def installed(tmp_path_factory):
 def command(installed, tmp_path):
     """`dropeact ...` of the wheel, in an empty folder."""
 
-    def run(*arguments):
+    def run(*arguments, cwd=tmp_path):
         line = [sys.executable, installed / "bin" / "dropeact", *arguments]
-        return succeeded(*line, cwd=tmp_path, PYTHONPATH=str(installed))
+        return succeeded(*line, cwd=cwd, PYTHONPATH=str(installed))
 
     return run
 
@@ -77,3 +77,4 @@ def test_the_accepted_results_are_judged_and_reported_in_an_empty_folder(command
     assert "written: FINDINGS.md" in said
     assert (tmp_path / "FINDINGS.md").read_text().startswith("# ")
     assert {file: file.stat().st_mtime_ns for file in results.rglob("*")} == before
+    assert "1 passed" in command("verify", f"--results={results}", "-k", "sink-rate-rope", cwd=ROOT)  # a checkout

@@ -78,16 +78,24 @@ def drawn(measured: Measured, audited: Sequence[Finding], folder: Path, replace:
     return [*figures, grown] if grown else figures
 
 
-def forgotten(directory: Path) -> list[str]:
-    """The claims whose records verdicts.json holds and the next report leaves out: nobody registers them."""
+def forgotten(directory: Path) -> str:
+    """A line about the claims whose records verdicts.json holds and the next report leaves out, or an empty text.
+
+    Nobody registers them: they are a user's own, of a file that was not named this time.
+    """
     file = directory / "verdicts.json"
     if bundled.is_accepted(directory) or not file.is_file():
-        return []
+        return ""
     try:
         held = {record.id for record in read_verdicts(file)[0]}
     except InputError:
-        return []  # the report writes it anew
-    return sorted(held - load_claims().keys())
+        return ""  # the report writes it anew
+    if not (lost := sorted(held - load_claims().keys())):
+        return ""
+    return (
+        f"dropeact: expected the claims that {file} held; got none for {', '.join(lost)}; "
+        "give --claims=FILE and report again to have their records back"
+    )
 
 
 def default_output(directory: Path) -> Path:

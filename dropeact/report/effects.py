@@ -1,7 +1,7 @@
 """Stored results -> our estimates beside published effects that were printed with a spread; judges nothing."""
 
 from collections.abc import Mapping
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 
 from dropeact import published
@@ -21,7 +21,7 @@ def replications(directory: Path) -> dict[str, Replication]:
     return {
         f"{item.claim.id}[{item.kind}]": replication(item.outcome, effect)
         for item, effect in found
-        if effect is not None and isinstance(item.outcome, Estimate)
+        if effect is not None and isinstance(item.outcome, Estimate) and isfinite(item.outcome.value)
     }
 
 

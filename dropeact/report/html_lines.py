@@ -60,7 +60,12 @@ def number_line(record: Record) -> NumberLine | None:
 
 
 def published_value(record: Record) -> float | None:
-    """The published figure where it is on the scale of the record: a change of -39 % is a ratio of 0.61."""
+    """The published figure where it is on the scale of the record: a change of -39 % is a ratio of 0.61.
+
+    None for a magnitude, whose region lies around its figure: that may have become nats first (82 times is 2.59).
+    """
+    if record.kind == "magnitude":
+        return None
     for key in JUDGED[record.region["scale"]]:
         value = (record.published or {}).get(key)
         if isinstance(value, int | float):

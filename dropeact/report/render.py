@@ -12,7 +12,7 @@ import jinja2
 from dropeact import bundled
 from dropeact.audit import Finding
 from dropeact.axes import COLUMNS
-from dropeact.measured import Measured
+from dropeact.measured import Measured, MissingMeasurement
 from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
@@ -78,6 +78,7 @@ def findings(
             strips={id: sensitivity.line(strip) for id, strip in strips.items()},
             curves=curves,
             turned=turned(judged, strips),
+            written=written(measured),
             contrasts=contrasts(measured),
             controls=controls(measured),
             observed=observed.tables(measured),
@@ -91,10 +92,19 @@ def findings(
 
 
 def turned(records: Sequence[Record], strips: Mapping[str, Strip]) -> list[tuple[Record, str]]:
-    """The records whose verdict another stored first-token arm would turn into the opposite one, and which arm."""
+    """The records whose verdict another stored arm or threshold would turn into the opposite one, and which."""
     own = [r for r in records if r.kind != "magnitude" and r.id in strips]
-    found = [(r, sensitivity.turning_arms(strips[r.id])) for r in own if strips[r.id].settings[0].verdict == r.verdict]
+    found = [(r, sensitivity.turning(strips[r.id])) for r in own if strips[r.id].settings[0].verdict == r.verdict]
     return [(record, text) for record, text in found if text]
+
+
+def written(measured: Measured) -> str:
+    """The write layer of each half of the texts, in words; empty where it is not known."""
+    try:
+        layers = sorted(set(measured.write_layers.values()))
+    except MissingMeasurement:
+        return ""
+    return f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
 
 
 def relative(path: Path, target: Path) -> str:

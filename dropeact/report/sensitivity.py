@@ -44,12 +44,14 @@ def line(strip: Strip) -> str:
     return f"{_values(next(iter(groups.values())), curve)}{' · '.join(shown)}"
 
 
-def turning_arms(strip: Strip) -> str:
-    """The arms in which a claim, everything else as declared, would have the opposite verdict, in words."""
-    declared = strip.settings[0]
-    opposite = {"supported": "contradicted", "contradicted": "supported"}.get(declared.verdict)
-    turning = [setting for setting in strip.along("arm") if setting.verdict == opposite]
-    return ", ".join(f"{s.verdict} in the {s.protocol.arm} arm" for s in turning)
+def turning(strip: Strip) -> str:
+    """The arms and thresholds at which a claim, all else as declared, would have the opposite verdict, in words."""
+    opposite = {"supported": "contradicted", "contradicted": "supported"}.get(strip.settings[0].verdict)
+    arms = [f"in the {s.protocol.arm} arm" for s in strip.along("arm") if s.verdict == opposite]
+    for name, symbol in SYMBOLS.items():
+        values = [f"{getattr(s.protocol, name):g}" for s in strip.along(name) if s.verdict == opposite]
+        arms += [f"at {symbol} = {', '.join(values)}"] if values else []
+    return f"{opposite} {' and '.join(arms)}" if arms else ""
 
 
 def sensitivity_figure(found: Mapping[str, Strip], folder: Path, *, replace: bool = True) -> Figure | None:
@@ -74,7 +76,8 @@ def sensitivity_figure(found: Mapping[str, Strip], folder: Path, *, replace: boo
 
 def paint(axes: Axes, strip: Strip, name: str) -> None:
     """Estimates with intervals along one threshold, the region shaded, the published threshold marked."""
-    points = [(getattr(s.protocol, name), s) for s in strip.along(name) if s.shown is not None]
+    known = [s for s in strip.along(name) if s.shown is not None and np.isfinite(s.shown.value)]
+    points = [(getattr(s.protocol, name), s) for s in known]
     values = [(x, s.shown.value, s.shown.low, s.shown.high) for x, s in points if s.shown is not None]
     if values:
         x, center, low, high = np.array(values, float).T

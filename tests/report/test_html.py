@@ -1,5 +1,6 @@
 import html
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,6 +159,7 @@ def test_a_number_line_places_region_and_estimate_in_order(records):
 def test_a_published_change_is_a_ratio_against_hand_count(records):
     query = next(record for record in records if record.id == "massive-query-reduction")
     assert published_value(query) == pytest.approx(1 - 0.39)
+    assert published_value(replace(query, kind="magnitude")) is None  # its region lies around the figure
 
 
 def test_ticks_are_round_numbers_against_hand_count():

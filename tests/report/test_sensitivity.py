@@ -50,6 +50,11 @@ def test_an_arm_that_turns_a_verdict_is_named(tmp_path):
         replace(declared, protocol=replace(declared.protocol, arm=arm), verdict=verdict)
         for arm, verdict in (("bos", "contradicted"), ("separator", "inconclusive"))
     ]
-    assert sensitivity.turning_arms(strip) == ""
+    assert sensitivity.turning(strip) == ""
     both = replace(strip, varied=(*strip.varied, "arm"), settings=(*strip.settings, *elsewhere))
-    assert sensitivity.turning_arms(both) == "contradicted in the bos arm"
+    assert sensitivity.turning(both) == "contradicted in the bos arm"
+    higher = [
+        replace(s, verdict="contradicted") if s.protocol.sink_threshold >= 0.4 else replace(s, verdict="supported")
+        for s in both.settings
+    ]
+    assert sensitivity.turning(replace(both, settings=tuple(higher))) == "contradicted at τ = 0.4, 0.5"
