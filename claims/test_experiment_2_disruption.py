@@ -43,7 +43,7 @@ def remark_next_largest(model: Model) -> None:
         costs = [float(over_baseline(model, condition).mean()) for condition in ("massive", "next-largest")]
         remark(
             f"Over the undisturbed loss the massive dimensions cost {costs[0]:.2f} nats, as many of the next largest "
-            f"{costs[1]:.2f}: random ones are the weaker control"
+            f"{costs[1]:.2f}"
         )
 
 

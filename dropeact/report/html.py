@@ -19,7 +19,7 @@ from dropeact.report.html_charts import Chart, Heat, charts, heat_maps
 from dropeact.report.html_lines import NumberLine, number_line
 from dropeact.report.html_trajectory import trajectory
 from dropeact.report.observed import Table
-from dropeact.report.render import environment
+from dropeact.report.render import environment, written
 from dropeact.report.tables import complete, perplexities
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims
@@ -78,6 +78,7 @@ def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str
             first=first_page(records, ()),
             effects=effects.replications(store.directory),
             sources=sorted({record.source for record in shown}),
+            written=written(view),
             heats=heats,
             heat_data=scores(heats),
             trajectory=trajectory(store.directory),

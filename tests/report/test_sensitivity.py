@@ -42,19 +42,17 @@ def test_claims_without_a_threshold_have_no_figure(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_arm_that_turns_a_verdict_is_named(tmp_path):
+def test_an_arm_and_thresholds_that_turn_a_verdict_are_named(tmp_path):
     strip = found(tmp_path / "run")["sink-rate-rope"]
     declared = strip.settings[0]
     assert declared.verdict == "supported"
+    assert sensitivity.turning(strip) == "contradicted at τ = 0.4, 0.5"  # planted scores lie around 0.35
+    same = [replace(setting, verdict="supported") for setting in strip.settings]
+    assert sensitivity.turning(replace(strip, settings=tuple(same))) == ""
     elsewhere = [
         replace(declared, protocol=replace(declared.protocol, arm=arm), verdict=verdict)
         for arm, verdict in (("bos", "contradicted"), ("separator", "inconclusive"))
     ]
-    assert sensitivity.turning(strip) == ""
     both = replace(strip, varied=(*strip.varied, "arm"), settings=(*strip.settings, *elsewhere))
-    assert sensitivity.turning(both) == "contradicted in the bos arm"
-    higher = [
-        replace(s, verdict="contradicted") if s.protocol.sink_threshold >= 0.4 else replace(s, verdict="supported")
-        for s in both.settings
-    ]
-    assert sensitivity.turning(replace(both, settings=tuple(higher))) == "contradicted at τ = 0.4, 0.5"
+    assert sensitivity.turning(both) == "contradicted in the bos arm and at τ = 0.4, 0.5"
+    assert sensitivity.turning(replace(both, settings=(*same, *elsewhere))) == "contradicted in the bos arm"
