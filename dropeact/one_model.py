@@ -30,7 +30,7 @@ class Protocol:
         return self.corpus == "repeated" and self.site == "projected"
 
     def __str__(self) -> str:
-        return f"{self.corpus}, {self.arm} arm, {self.site}, mean over the {self.mean_over}"
+        return f"{self.corpus}, {self.arm} arm; Q and K as {self.site}, massive by the {self.mean_over}'s mean"
 
 
 CACHED = (

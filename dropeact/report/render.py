@@ -16,6 +16,7 @@ from dropeact.measured import Measured, MissingMeasurement
 from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
+from dropeact.report.distance import falls_short
 from dropeact.report.extent import extents
 from dropeact.report.figures import Figure
 from dropeact.report.first_page import first_page, unlabelled
@@ -40,6 +41,7 @@ def environment() -> jinja2.Environment:
     }
     made.filters["mark"] = lambda record: words.MARKS[record.verdict]
     made.filters |= {"replication": effects.sentence, "effect_ratio": effects.ratio, "unlabelled": unlabelled}
+    made.tests["short_of_region"] = falls_short
     return made
 
 
