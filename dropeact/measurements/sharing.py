@@ -57,9 +57,14 @@ def share(environment: Mapping[str, str] = os.environ) -> Share:
 
 
 def needed(task: Task, planned: Sequence[Task]) -> list[Task]:
-    """The tasks whose cells a task selects on."""
+    """The tasks whose cells a task selects on, and those of the half beside them: both are read together."""
     keys = set(task.cell.depends.get("other", {}).values())
-    return [other for other in planned if other.cell.key in keys]
+    read = {_measurement(other) for other in planned if other.cell.key in keys}
+    return [other for other in planned if _measurement(other) in read]
+
+
+def _measurement(task: Task) -> tuple[str, ...]:
+    return task.cell.column, task.cell.corpus, task.cell.arm, task.cell.measurement
 
 
 def wait_for(tasks: Sequence[Task], store: Store) -> None:

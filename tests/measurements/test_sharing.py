@@ -120,3 +120,12 @@ def test_a_process_that_is_alive_is_waited_for_and_a_dead_one_is_not(tmp_path, m
     assert not sharing.others_measure(store)
     with pytest.raises(InputError, match="start the same command again"):
         sharing.wait_for([task("observations", 1)], store)
+
+
+def test_both_halves_are_waited_for_where_one_is_selected_on():
+    """They are read together: a stale half beside a new one may have another shape."""
+    halves = [Task(Cell("rope", "passages", "first", half, "observations", {}), 1, xr.Dataset) for half in "AB"]
+    elsewhere = Task(Cell("drope", "passages", "first", "A", "observations", {}), 1, xr.Dataset)
+    loss = task("disruption", 1, other={"rope": halves[1].cell.key})
+    assert sharing.needed(loss, [*halves, elsewhere, loss]) == halves
+    assert sharing.needed(halves[0], [*halves, elsewhere, loss]) == []
