@@ -93,7 +93,7 @@ def test_an_interrupted_run_resumes_and_equals_the_undisturbed_one(measured, che
     monkeypatch.setattr(core.observe, "observe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         plan.measure_pair(request, tmp_path, progress=False)
-    assert len(Store(tmp_path).files()) == 4  # rope A and B, the noise floor, dropped A
+    assert len(Store(tmp_path).files()) == 3  # rope A and B, dropped A
     monkeypatch.setattr(core.observe, "observe", real)
     plan.measure_pair(request, tmp_path, progress=False)
     for ours, theirs in zip(Store(tmp_path).files(), Store(measured).files(), strict=True):
