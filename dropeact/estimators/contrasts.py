@@ -169,7 +169,8 @@ def ratio(drope: xr.DataArray, rope: xr.DataArray, *, unit: str = "ratio", floor
     """
     first, second = paired(drope, rope)
     nothing = not second.any()
-    if second.mean() < 0 or (second.mean() == 0 and not nothing) or (nothing and first.min() * first.max() <= 0):
+    undirected = not first.any() or first.min() < 0 < first.max()
+    if second.mean() < 0 or (second.mean() == 0 and not nothing) or (nothing and undirected):
         raise Untestable(f"the denominator of the ratio has mean {second.mean():.3g}, which is not positive")
     if nothing:
         remark("The denominator is 0 in every text: no ratio is printed")

@@ -79,7 +79,7 @@ def test_ratio_over_what_is_not_positive_is_untestable(over, under):
 
 
 def test_something_is_more_than_any_multiple_of_nothing_against_a_t_test_of_the_numerator():
-    counts = [3, 5, 4, 6, 2, 4, 5, 3]
+    counts = [3, 5, 0, 6, 2, 4, 5, 3]  # none in one text
     with remarking() as remarks:
         estimate = ratio(per_text(counts), per_text([0] * 8))
     p = estimate.p_values(at_least(2.0, "r", scale="ratio"))
