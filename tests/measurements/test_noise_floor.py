@@ -74,6 +74,19 @@ def test_phenomena_of_the_observe_set_have_a_floor_too() -> None:
     assert floor["absolute_write_share"].sel(comparison="precision") > 1e-4
 
 
+@pytest.mark.skipif(not IS_THERE, reason="no AVX-512 here, or a torch without oneDNN's product")
+def test_one_observation_is_made_without_onednn_and_the_next_ones_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[bool] = []
+
+    def watched(*args: Any, **kwargs: Any) -> xr.Dataset:
+        used.append(bool(torch.backends.mkldnn.enabled))
+        return observe(*args, **kwargs)
+
+    monkeypatch.setattr("dropeact.measurements.noise_floor.observe", watched)
+    noise_floor(tiny_models.llama(), tiny_models.tokens(), ids=["a", "b"], halves=["A", "A"])
+    assert (used.count(False), used[-1], torch.backends.mkldnn.enabled) == (1, True, True)
+
+
 def test_another_precision_leaves_rotary_frequencies_as_every_model_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[PreTrainedModel] = []
 

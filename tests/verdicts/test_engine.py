@@ -320,6 +320,13 @@ def test_the_write_layer_is_selected_on_the_other_half(planted):
     assert view.write_layers == {"A": 2, "B": 3}
 
 
+def test_nothing_lies_before_a_write_layer_that_is_the_first(planted):
+    view = views.natural(Store(planted), replace(PAIR, write_layer=0))
+    with pytest.raises(NotApplicable, match="none lies before it"):
+        view.before_write(view.rope.counts("query"))
+    assert view.up_to_write(view.rope.counts("query")).equals(view.at_write(view.rope.counts("query")))
+
+
 def test_missing_cells_raise_by_name(planted):
     with pytest.raises(MissingMeasurement, match="rope/passages-first/nothing"):
         views.natural(Store(planted), PAIR).rope.measurement("nothing")
