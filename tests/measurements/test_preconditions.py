@@ -1,6 +1,5 @@
 """What is refused, or said, of two checkpoints before the first cell is measured."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,17 +13,22 @@ from dropeact.measurements.measuring import Measuring, Request
 from dropeact.store import Store
 
 
-def named(rope=None, drope=None) -> Any:
+@pytest.fixture
+def named(tmp_path):
     """A measuring of two checkpoints that are known by name alone."""
-    plain = {"quantization": None, "architecture": "qwen2", "rope": True}
-    identities = {"rope": plain | {"id": "one", "sha256": "1"}, "drope": plain | {"id": "two", "sha256": "2"}}
-    return SimpleNamespace(
-        identities={c: identities[c] | (more or {}) for c, more in (("rope", rope), ("drope", drope))}
-    )
+
+    def made(**described: dict[str, Any]) -> Measuring:
+        measuring = Measuring(Request(pairs.load(pairs.DEFAULT)), Store(tmp_path))
+        plain = {"quantization": None, "architecture": "qwen2", "rope": True}
+        identities = {"rope": plain | {"id": "one", "sha256": "1"}, "drope": plain | {"id": "two", "sha256": "2"}}
+        measuring.identities = {c: identity | described.get(c, {}) for c, identity in identities.items()}
+        return measuring
+
+    return made
 
 
 @pytest.mark.parametrize("column", ["rope", "drope"])
-def test_packed_weights_are_refused_and_dequantised_ones_are_not(column):
+def test_packed_weights_are_refused_and_dequantised_ones_are_not(named, column):
     preconditions.dense_weights(named(**{column: {"quantization": "GGUF Q4_1, dequantised to float32"}}))
     with pytest.raises(InputError, match=r"expected weights in full or half precision; got .*, quantised by gptq"):
         preconditions.dense_weights(named(**{column: {"quantization": "gptq"}}))
@@ -35,7 +39,7 @@ def test_packed_weights_are_refused_and_dequantised_ones_are_not(column):
     [({}, True), ({"rope": False}, False), ({"sha256": "1"}, False)],
     ids=["it rotates", "it does not", "the model itself"],
 )
-def test_a_drope_side_that_rotates_is_told(drope, said, capsys):
+def test_a_drope_side_that_rotates_is_told(named, drope, said, capsys):
     preconditions.tell_rotation(named(drope=drope))
     told = capsys.readouterr().err
     assert ("two is a qwen2 and measured with its rotation" in told) == said
