@@ -2,6 +2,8 @@ import pytest
 
 from dropeact import pairs
 from dropeact.axes import InputError
+from dropeact.checkpoints.load import dense
+from dropeact.checkpoints.source import read_config, source
 
 WHOLE = 'name = "x"\nrope = "a"\ndrope = "b"\n'
 
@@ -10,6 +12,11 @@ def test_known_pairs_and_the_default():
     assert {"smollm2-135m", "llama2-7b"} <= set(pairs.known())
     assert pairs.load(pairs.DEFAULT).primary_arm == "first"
     assert pairs.load("llama2-7b").published
+
+
+def test_the_training_length_of_the_default_pair_against_the_config_that_its_weights_come_with():
+    pair = pairs.load(pairs.DEFAULT)
+    assert pair.training_length == read_config(dense(source(pair.rope)))["max_position_embeddings"]
 
 
 def test_a_pair_file_of_the_users_own(tmp_path):
