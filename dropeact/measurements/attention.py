@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropeact.axes import SINK_LENGTH
-from dropeact.probes.attention import Rows, over_keys
 from dropeact.probes.probing import Readings, Seen
+from dropeact.probes.rows import Rows, over_keys
 
 CONVENTIONS = ("without_first_query", "with_first_query")
 

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 
 from dropeact.axes import MASSIVE_THRESHOLD, REBUILDINGS, SINK_LENGTH, SINK_THRESHOLD
 from dropeact.measurements import attention, massive_values, observe, residual, spectra
-from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, Seen, probing
 from dropeact.probes.residual import Projected
+from dropeact.probes.rows import Attended
 
 VERSION = 1
 TEXTS = 4  # of each half

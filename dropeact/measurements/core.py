@@ -15,14 +15,14 @@ from dropeact.measurements import (
     tridiagonal,
 )
 from dropeact.measurements.measuring import Measuring, Task
-from dropeact.probes import attention, channels, edits, interventions, probing, residual
+from dropeact.probes import attention, channels, edits, interventions, probing, residual, rows
 
 OBSERVATION_LENGTH = 512
 LOSS_LENGTH = 256
 SEED = 0
 NOISE_TEXTS = 4  # one batch of observe.TEXTS_AT_ONCE, against its texts one by one
 NOISE_PASSES = 6 * NOISE_TEXTS * 2  # six observations of 512 tokens
-PROBES = (attention, residual, probing, interventions)
+PROBES = (attention, rows, residual, probing, interventions)
 SPECTRA = (spectra, tridiagonal)
 OBSERVING = (observe, *observe.PHENOMENA, *SPECTRA, perplexity, *PROBES)
 DISRUPTING = (disruption, perplexity, *PROBES)

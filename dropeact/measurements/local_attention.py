@@ -6,8 +6,8 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from dropeact.probes.attention import Rows
 from dropeact.probes.probing import Readings, Seen
+from dropeact.probes.rows import Rows
 
 WINDOW = 5
 DISTANCES = 50

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dropeact.axes import MASSIVE_THRESHOLD, SITES, TENSORS, THRESHOLDS
-from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, Seen
 from dropeact.probes.residual import Projected
+from dropeact.probes.rows import Attended
 
 MEANS = ("layer", "head")
 MeanOver = Literal["layer", "head"]

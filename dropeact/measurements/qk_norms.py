@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropeact.axes import SITES
-from dropeact.probes.attention import Attended, Rows, over_keys
 from dropeact.probes.probing import Readings, Seen
 from dropeact.probes.residual import Projected
+from dropeact.probes.rows import Attended, Rows, over_keys
 
 
 def lengths(heads: Float[Tensor, "batch head token head_dim"]) -> Float[Tensor, " batch"]:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from dropeact.axes import InputError
 from dropeact.measurements import attention
 from dropeact.measurements.spectra import wide
-from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, Seen
+from dropeact.probes.rows import Attended
 
 OUTPUTS = ("o_proj", "dense")
 

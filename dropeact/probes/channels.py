@@ -16,8 +16,9 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from dropeact.axes import InputError
 from dropeact.probes.architectures import TensorName, blocks_of
-from dropeact.probes.attention import Attended, attending
+from dropeact.probes.attention import attending
 from dropeact.probes.edits import Call, Heads, editing_projections, prompt_tokens
+from dropeact.probes.rows import Attended
 
 Value = Literal["zero", "mean", "min", "max"]
 Site = Literal["attended", "projected"]

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from dropeact.probes.architectures import blocks_of
-from dropeact.probes.attention import Attended, attending
+from dropeact.probes.attention import attending
+from dropeact.probes.rows import Attended
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dropeact.probes.architectures import blocks_of
-from dropeact.probes.attention import Attended, Rows, attending
+from dropeact.probes.attention import attending
 from dropeact.probes.residual import (
     Added,
     Projected,
@@ -18,6 +18,7 @@ from dropeact.probes.residual import (
     listening_to_projections,
     listening_to_stream,
 )
+from dropeact.probes.rows import Attended, Rows
 
 Named = Mapping[str, Tensor]
 

@@ -3,7 +3,7 @@ import torch
 
 from dropeact.measurements.attention import normalised, row_entropy, sink_scores
 from dropeact.measurements.observe import observe
-from dropeact.probes.attention import _softmax
+from dropeact.probes.rows import softmax
 from tests import tiny_models
 from tests.tiny_models import causal_uniform, eager_attention, harmonic, rows_entropy, weight
 
@@ -31,7 +31,7 @@ def test_uniform_attention_is_a_sink_up_to_nine_tokens_against_definition() -> N
 def test_row_entropy_agrees_with_plain_float64_entropy(scale: float) -> None:
     scores = scale * torch.randn(2, 3, 10, 20, generator=torch.Generator().manual_seed(0))
     weights = scores.double().softmax(-1)
-    entropy = row_entropy(_softmax(0, scores.clone(), None))
+    entropy = row_entropy(softmax(0, scores.clone(), None))
     torch.testing.assert_close(entropy, rows_entropy(weights).float(), atol=1e-5, rtol=1e-5)
 
 

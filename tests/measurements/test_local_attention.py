@@ -6,8 +6,8 @@ import xarray as xr
 from dropeact.measurements import attention, local_attention, uniform
 from dropeact.measurements.head_classes import CLASSES, class_shares, head_classes
 from dropeact.measurements.observe import observe
-from dropeact.probes.attention import Rows
 from dropeact.probes.probing import Seen
+from dropeact.probes.rows import Rows
 from tests import tiny_models
 from tests.tiny_models import causal_uniform, eager_attention, weight
 

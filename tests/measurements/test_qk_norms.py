@@ -5,8 +5,8 @@ import torch
 from dropeact.measurements import qk_norms
 from dropeact.measurements.observe import observe
 from dropeact.measurements.qk_norms import lengths, logit_spread
-from dropeact.probes.attention import _softmax
 from dropeact.probes.probing import Readings, probing
+from dropeact.probes.rows import softmax
 from tests import tiny_models
 from tests.tiny_models import weight
 
@@ -60,5 +60,5 @@ def test_sharper_queries_are_seen_as_spread() -> None:
 
 def test_masked_keys_take_no_part_in_the_spread_against_hand_count() -> None:
     lowest = torch.finfo().min
-    rows = _softmax(0, torch.tensor([[[[1.0, lowest, lowest], [1.0, 5.0, lowest], [0.0, 0.0, 3.0]]]]), None)
+    rows = softmax(0, torch.tensor([[[[1.0, lowest, lowest], [1.0, 5.0, lowest], [0.0, 0.0, 3.0]]]]), None)
     assert logit_spread(rows)[0, 0].tolist() == pytest.approx([0, 2, 2**0.5])

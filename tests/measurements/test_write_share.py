@@ -6,8 +6,8 @@ from dropeact.axes import InputError
 from dropeact.measurements import attention, write_share
 from dropeact.measurements.observe import observe
 from dropeact.measurements.write_share import written_norms
-from dropeact.probes.attention import Attended
 from dropeact.probes.probing import Readings, probing
+from dropeact.probes.rows import Attended
 from tests import tiny_models
 from tests.tiny_models import eager_attention, weight
 

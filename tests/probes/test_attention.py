@@ -9,8 +9,9 @@ from dropeact.checkpoints import products
 from dropeact.measurements.attention import READINGS, SINKS, row_entropy
 from dropeact.probes import attention
 from dropeact.probes.architectures import blocks_of
-from dropeact.probes.attention import Attended, Rows, attend
+from dropeact.probes.attention import attend
 from dropeact.probes.probing import Readings, probing
+from dropeact.probes.rows import Attended, Rows, blocks, softmax
 from tests import tiny_models
 from tests.tiny_models import eager_attention, implementation, rows_entropy
 
@@ -131,8 +132,8 @@ def test_a_probe_that_clamps_disagrees_with_float64_attention(monkeypatch: pytes
     exact = eager_attention(model.double(), ids)
     model.float()
     torch.testing.assert_close(weights_of(model, ids)[0], exact[0].float(), atol=1e-3, rtol=0)
-    softmax = attention._softmax
-    monkeypatch.setattr(attention, "_softmax", lambda first, s, *rest: softmax(first, s.clamp(-100, 100), *rest))
+    clamped = "dropeact.probes.rows.softmax"
+    monkeypatch.setattr(clamped, lambda first, s, *rest: softmax(first, s.clamp(-100, 100), *rest))
     assert (weights_of(model, ids)[0] - exact[0]).abs().max() > 0.1
 
 
@@ -152,7 +153,7 @@ def test_scores_beyond_half_precision_are_exact_against_float64() -> None:
 def _rows(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, **options):
     module = nn.Module()
     attended = Attended(module, query, key, value, query.shape[-1] ** -0.5)
-    for rows, _output in attention._blocks(attended, mask, options):
+    for rows, _output in blocks(attended, mask, options):
         # the next block overwrites what a reading has seen
         yield replace(rows, scores=rows.scores.clone(), exponentials=rows.exponentials.clone())
 
@@ -223,7 +224,7 @@ def test_weights_of_products_have_no_gaps_however_heads_lie(monkeypatch: pytest.
         assert weight.is_contiguous() or weight.mT.is_contiguous()  # gaps would take a thousand times as long
         return products.product(rows, weight)
 
-    monkeypatch.setattr(attention, "product", product)
+    monkeypatch.setattr("dropeact.probes.rows.product", product)
     query = torch.randn(2, 40, 4, 8).transpose(1, 2)
     key, value = (torch.randn(2, 50, 2, 8).transpose(1, 2)[:, :, :40] for _ in range(2))
     first, *_ = rows = list(_rows(query, key, value))
@@ -237,8 +238,8 @@ def test_blocks_with_a_sixteenth_of_the_keys_at_a_time_agree_with_plain_float64_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three queries a block and keys by fours: a block sees keys that come after all of its queries."""
-    monkeypatch.setattr(attention, "SMALLEST_BLOCK", 3)
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", {"cpu": 1})
+    monkeypatch.setattr("dropeact.probes.rows.SMALLEST_BLOCK", 3)
+    monkeypatch.setattr("dropeact.probes.rows.BLOCK_ELEMENTS", {"cpu": 1})
     generator = torch.Generator().manual_seed(4)
     query = 2 * torch.randn(2, 4, 70, 8, generator=generator)
     key, value = (2 * torch.randn(2, 2, 70, 8, generator=generator) for _ in range(2))
@@ -323,7 +324,7 @@ def test_a_mean_that_counts_padding_disagrees_with_the_unpadded_text(model) -> N
 
 
 def test_nothing_is_computed_row_by_row_without_a_reader_of_rows(model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_blocks", None)
+    monkeypatch.setattr(attention, "blocks", None)
     with probing(model, Readings(attended=(lambda a: {"sum": a.query.sum((1, 2, 3))},))) as seen:
         model(tiny_models.tokens(), use_cache=False)
     assert seen["sum"].shape == (3, 2)
@@ -339,7 +340,7 @@ def first_key_mass(model, ids: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor
 def test_first_key_alone_needs_no_rows_and_agrees_with_eager_attention(model, monkeypatch) -> None:
     ids = tiny_models.tokens()
     expected, without = eager_attention(model, ids)[..., 0], model(ids, use_cache=False).logits
-    monkeypatch.setattr(attention, "_blocks", None)
+    monkeypatch.setattr(attention, "blocks", None)
     mass, logits = first_key_mass(model, ids)
     torch.testing.assert_close(mass, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(logits, without, atol=1e-5, rtol=1e-5)
@@ -381,8 +382,8 @@ def test_implementation_may_be_any_before(model) -> None:
 
 def test_weights_of_masked_and_of_far_smaller_scores_are_exactly_0_and_nan_stays() -> None:
     lowest = torch.finfo(torch.float32).min
-    rows = attention._softmax(0, torch.tensor([[[[5.0, 4.0, lowest, 5.0 - 88.0, 5.0 - 86.0]]]]), None)
+    rows = softmax(0, torch.tensor([[[[5.0, 4.0, lowest, 5.0 - 88.0, 5.0 - 86.0]]]]), None)
     weights = rows.weights.flatten().tolist()
     assert weights[2:4] == [0.0, 0.0]
     assert weights[4] == pytest.approx(math.exp(-86.0) / (1 + math.exp(-1.0)), rel=1e-4)
-    assert attention._softmax(0, torch.tensor([[[[1.0, math.nan]]]]), None).weights.isnan().any()
+    assert softmax(0, torch.tensor([[[[1.0, math.nan]]]]), None).weights.isnan().any()

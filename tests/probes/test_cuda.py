@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from dropeact.measurements.attention import READINGS, row_entropy
 from dropeact.measurements.massive_values import norms
 from dropeact.measurements.residual import read_stream
-from dropeact.probes import attention
-from dropeact.probes.attention import Attended
 from dropeact.probes.probing import probing
+from dropeact.probes.rows import Attended, blocks
 from tests import tiny_models
 from tests.tiny_models import rows_entropy
 
@@ -49,7 +48,7 @@ def exact_weights(query: Tensor, key: Tensor, visible: Tensor) -> Tensor:
 def read(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """First-key weight, entropy and output of several blocks of rows."""
     attended = Attended(nn.Module(), query, key, value, 16**-0.5)
-    found = [(rows.first_key, row_entropy(rows), values) for rows, values in attention._blocks(attended, mask, {})]
+    found = [(rows.first_key, row_entropy(rows), values) for rows, values in blocks(attended, mask, {})]
     assert len(found) > 1
     mass, entropy, output = (torch.cat(parts, 2).double() for parts in zip(*found, strict=True))
     return mass, entropy, output
@@ -58,7 +57,7 @@ def read(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tupl
 @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
 @pytest.mark.parametrize("mask", ["none", "booleans", "numbers"])
 def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monkeypatch):
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
+    monkeypatch.setattr("dropeact.probes.rows.BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
     query, key, value = drawn(dtype)
     given, visible = masks()[mask]
     exact = exact_weights(query, key, visible)
@@ -72,7 +71,7 @@ def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monk
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("mask", ["none", "booleans", "numbers"])
 def test_scores_beyond_half_precision_agree_with_float64_attention_on_a_gpu(mask, dtype, monkeypatch):
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
+    monkeypatch.setattr("dropeact.probes.rows.BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
     query, key, value = drawn(dtype, gain=100.0)
     products = query.double() @ key.double().repeat_interleave(2, 1).mT
     assert products.abs().amax((-1, -2)).min() > HALF_MAX  # in every head: float16 would give inf, and then NaN
