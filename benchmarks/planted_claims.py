@@ -19,9 +19,10 @@ from scipy import optimize
 
 from dropeact.axes import HALVES
 from dropeact.estimators import Argmax, Conjunction, Estimate, PValues, Region
+from dropeact.joining import joined
 from dropeact.measured import Measured, natural, replication
 from dropeact.pairs import Pair
-from dropeact.store import Store, joined
+from dropeact.store import Store
 from dropeact.verdicts.engine import Evaluated, evaluate
 from dropeact.verdicts.registry import Claim, Function, Kind
 from dropeact.verdicts.rule import Outcome

@@ -18,8 +18,9 @@ from benchmarks.planted_claims import Entry, depth
 from dropeact.axes import HALVES
 from dropeact.corpus.retrieval import DEPTHS, ERRORS, FORMS, KEYS
 from dropeact.estimators import tasks
+from dropeact.joining import joined
 from dropeact.pairs import Pair
-from dropeact.store import Store, joined
+from dropeact.store import Store
 
 PAIR = Pair(name="planted", rope="rope", drope="drope", training_length=2048)
 FACTS = dict(tasks.SIZES)

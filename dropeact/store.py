@@ -17,22 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
 import xarray as xr
 
-from dropeact import netcdf
-from dropeact.axes import COLUMNS, InputError
-from dropeact.files import unread, whole, write_dataset, write_text
+from dropeact import netcdf, run_file
+from dropeact.axes import InputError
+from dropeact.files import whole, write_dataset
+from dropeact.joining import beside, joined
+from dropeact.run_file import SCHEMA
 
-SCHEMA = 1
-RUN = {
-    "pair": dict, "checkpoints": dict, "arm": str, "corpus": str | None, "texts": int, "dtype": str, "device": str,
-    "seed": int, "versions": dict, "date": str,
-}  # fmt: skip
-INSIDE = {"pair": dict.fromkeys(("name", "rope", "drope"), str), "checkpoints": dict.fromkeys(COLUMNS, dict)}
-RESTORE = "restore it or measure again"
 LOCK_SECONDS = 5.0
-MISSING = {"f": np.nan, "i": -1, "U": ""}
 
 
 @dataclass(frozen=True)
@@ -141,28 +134,11 @@ class Store:
 
     def read_run(self) -> dict[str, Any]:
         """What `run.json` says of the pair, the checkpoints and the versions."""
-        path = self.directory / "run.json"
-        try:
-            if not path.is_file():
-                raise InputError(f"expected stored results with a run.json; got {self.directory}; measure first")
-            run = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise unread(error, path) or error from None
-        except ValueError:
-            raise InputError(f"expected JSON; got a damaged {path}; restore it or measure again") from None
-        if not isinstance(run, dict) or not isinstance(run.get("schema", 0), int):
-            raise InputError(f"expected a run of dropeact; got other JSON in {path}; restore it or measure again")
-        if run.get("schema", 0) > SCHEMA:
-            raise InputError(
-                f"expected results of schema {SCHEMA} or older; got schema {run['schema']} in {path}; update dropeact"
-            )
-        return checked_run(run, str(path))
+        return run_file.read(self.directory)
 
-    def write_run(self, run: dict[str, Any]) -> None:
+    def write_run(self, run: Mapping[str, Any]) -> None:
         """Write `run.json` atomically."""
-        write_text(self.directory / "run.json", json.dumps({"schema": SCHEMA} | run, indent=1, sort_keys=True) + "\n")
-        for leftover in self.directory.glob("run.json.tmp.*"):  # of a process that was killed; one process writes it
-            leftover.unlink(missing_ok=True)
+        run_file.write(self.directory, run)
 
     @contextlib.contextmanager
     def locked(self, name: str = ".lock") -> Iterator[None]:
@@ -183,41 +159,6 @@ class Store:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
-
-
-def joined(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Join the halves of one measurement: each variable along `text`, along `selected_on`, or equal in both."""
-    if len(parts) == 1:
-        return parts[0]
-    along = {
-        dim: [part[[name for name, v in part.data_vars.items() if dim in v.dims]] for part in parts]
-        for dim in ("text", "selected_on")
-    }
-    shared = parts[0][[n for n, v in parts[0].data_vars.items() if not {"text", "selected_on"} & set(v.dims)]]
-    pieces = [
-        xr.concat(group, dim, coords="minimal", compat="override", join="exact", combine_attrs="override")
-        for dim, group in along.items()
-        if all(len(part.data_vars) for part in group)
-    ]
-    return xr.merge([*pieces, shared], compat="override", join="exact", combine_attrs="override")
-
-
-def beside(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Join the conditions, or else the lengths, of one measurement, each measured on its own."""
-    if len(parts) == 1:
-        return parts[0]
-    along = "length" if len({str(part["condition"].values.tolist()) for part in parts}) == 1 else "condition"
-    fills = {name: MISSING[v.dtype.kind] for name, v in parts[0].data_vars.items() if v.dtype.kind in MISSING}
-    return xr.concat(
-        parts,
-        along,
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        join="outer",
-        fill_value=fills,
-        combine_attrs="override",
-    )
 
 
 def _measurement(file: Path) -> str:
@@ -247,32 +188,6 @@ def _loaded(stamped: tuple[tuple[Path, int, int, int], ...]) -> xr.Dataset:
 def _stamp(file: Path) -> tuple[int, int, int]:
     found = file.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def checked_run(run: Mapping[str, Any], where: str, remedy: str = RESTORE) -> dict[str, Any]:
-    """What is said of a run, where that is all that readers of results need; without `sets` it measured the core set.
-
-    Raises
-    ------
-    InputError
-        Naming the first thing that it lacks or that is of another kind.
-    """
-    for key, kind in RUN.items():
-        if key not in run or not isinstance(run[key], kind):
-            wanted = getattr(kind, "__name__", kind)
-            raise InputError(f"expected {key!r} in {where} as {wanted}; got {run.get(key)!r}; {remedy}")
-    for key, kinds in INSIDE.items():
-        for name, kind in kinds.items():
-            if not isinstance(run[key].get(name), kind):
-                got = repr(run[key][name]) if name in run[key] else "none"
-                raise InputError(f"expected {name!r} of {key!r} in {where}; got {got}; {remedy}")
-    for column in COLUMNS:
-        if not isinstance(adapter := run["checkpoints"][column].get("adapter") or {}, dict):
-            raise InputError(f"expected the 'adapter' of {column!r} in {where} as dict; got {adapter!r}; {remedy}")
-    sets = run.get("sets", ["core"])
-    if not isinstance(sets, list) or not all(isinstance(name, str) for name in sets):
-        raise InputError(f"expected 'sets' in {where} as a list of names; got {sets!r}; {remedy}")
-    return {**run, "sets": sets}
 
 
 def _check_schema(attrs: Mapping[str, Any], path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 import xarray as xr
 
 import dropeact
+from dropeact import run_file
 from dropeact import store as storage
 from dropeact.axes import InputError
 from dropeact.files import whole
-from dropeact.store import Cell, Store, joined
+from dropeact.joining import joined
+from dropeact.store import Cell, Store
 from tests.synthetic_results import PAIR, run_record
 
 
@@ -164,6 +166,14 @@ def test_a_file_that_the_system_does_not_let_be_read_is_not_called_damaged(error
         whole(refused, tmp_path / "a.nc")
 
 
+def test_a_file_of_a_newer_hdf5_is_not_called_damaged(tmp_path):
+    def newer(_path):
+        raise KeyError("Unable to synchronously open object (bad version number for layout message)")
+
+    with pytest.raises(InputError, match=rf"for HDF5 [\d.]+ or older; got a newer {tmp_path}/a\.nc; update h5py"):
+        whole(newer, tmp_path / "a.nc")
+
+
 @pytest.mark.parametrize(
     "text", ["Unable to open file (truncated file: eof = 5)", "read failed (errno = 0, 'Success')"]
 )
@@ -197,10 +207,12 @@ def test_a_foreign_file_is_named_and_refused(tmp_path):
 
 def test_results_of_a_newer_schema_are_refused(tmp_path, monkeypatch):
     store = Store(tmp_path)
-    monkeypatch.setattr(storage, "SCHEMA", 99)
+    for module in (storage, run_file):
+        monkeypatch.setattr(module, "SCHEMA", 99)
     store.save(cell(), data(), {})
     store.write_run({"pair": {}})
-    monkeypatch.setattr(storage, "SCHEMA", 1)
+    for module in (storage, run_file):
+        monkeypatch.setattr(module, "SCHEMA", 1)
     with pytest.raises(InputError, match="schema 1 or older; got"):
         store.load("rope", "passages", "first", "observations")
     with pytest.raises(InputError, match="update dropeact"):

@@ -7,7 +7,8 @@ from typing import Any
 
 from dropeact import pairs
 from dropeact.axes import COLUMNS, InputError
-from dropeact.store import Store, checked_run
+from dropeact.run_file import checked_run
+from dropeact.store import Store
 from dropeact.verdicts import expected
 from dropeact.verdicts.engine import Evaluated, judged, outcomes
 from dropeact.verdicts.records import RESTORE, Record, read_verdicts
