@@ -30,14 +30,14 @@ from dropeact.verdicts.replication import replicates_mean
 
 FOUND = "share of prompts"
 CHANCE = 0.25  # one number and three near misses
-SHORT = "Asked at 256 and 512 tokens, far within the training length; longer prompts are the set `long`."
+SHORT = "Asked at 256 and 512 tokens, where those lie within the training length; longer prompts are the set `long`."
 HALF = "at most half of what is found within the training length"
 
 
 def training_length(measured: Measured) -> int:
     """The length that the pair was trained at."""
     if measured.pair.training_length is None:
-        raise NotApplicable("the pair names no training length")
+        raise NotApplicable("neither the pair nor its config names a training length")
     return measured.pair.training_length
 
 

@@ -263,6 +263,17 @@ def test_the_set_long_needs_lengths_and_gives_a_cell_per_length(checkpoint, text
     assert names[-12:] == ["long_retrieval.512", "long_retrieval.512", "long_retrieval.1024", "long_retrieval.1024"] * 3
 
 
+def test_the_config_says_the_training_length_where_the_pair_does_not(checkpoint, texts, tmp_path):
+    silent = pairs.of(str(checkpoint), str(checkpoint))
+    length_of_config = json.loads((checkpoint / "config.json").read_text())["max_position_embeddings"]
+    for pair, length, origin in (
+        (silent, length_of_config, "config"),
+        (dataclasses.replace(silent, training_length=64), 64, "pair"),
+    ):
+        run = plan.run_record(plan.Measuring(plan.Request(pair, texts=texts), Store(tmp_path)), (), ())
+        assert (run["pair"]["training_length"], run["training_length_from"]) == (length, origin)
+
+
 def test_a_length_that_is_no_number_is_refused_by_name():
     with pytest.raises(InputError, match="--lengths; got '4k'"):
         plan.token_counts("4k", "--lengths")

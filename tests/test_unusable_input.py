@@ -13,7 +13,8 @@ from dropeact.axes import InputError
 from dropeact.checkpoints.load import check_device, load
 from dropeact.checkpoints.options import Options, check_places, unfinished
 from dropeact.cli import main
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.request import Request
 from dropeact.one_model import MissingMeasurement
 from dropeact.pairs import Pair
 from dropeact.report.render import relative

@@ -40,7 +40,7 @@ from dropeact.checkpoints.training import Student
 
 SHIPPED = "adapter"
 SNAPSHOTS = "snapshots"
-# the published recipe: no weight decay; arXiv:2512.12167 and its run configurations
+# the published run configurations (github.com/SakanaAI/DroPE): no weight decay; the paper's table says otherwise
 BETAS = (0.9, 0.999)
 PATIENT = InitProcessGroupKwargs(timeout=timedelta(days=1))  # others wait while one packs the corpus or writes
 

@@ -98,7 +98,7 @@ def trajectory(
     Examples: dropeact trajectory mine --out=runs/mine; dropeact trajectory more --extend --out=runs/mine
     """
     from dropeact.files import read_dataset, write_dataset
-    from dropeact.measurements.measuring import default_device
+    from dropeact.measurements.provenance import default_device
     from dropeact.measurements.trajectory import FILE, check_folder
     from dropeact.measurements.trajectory import trajectory as measure_stages
 

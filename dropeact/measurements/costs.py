@@ -5,8 +5,10 @@ from pathlib import Path
 from dropeact.checkpoints import embedded
 from dropeact.checkpoints.source import source
 from dropeact.measurements.core import LOSS_LENGTH
-from dropeact.measurements.measuring import Measuring, Request, device_name
+from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.plan import tasks
+from dropeact.measurements.provenance import device_name
+from dropeact.measurements.request import Request
 from dropeact.measurements.shapes import parameters
 from dropeact.store import Store
 

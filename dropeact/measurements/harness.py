@@ -20,7 +20,8 @@ import xarray as xr
 from dropeact.axes import COLUMNS, HALVES, InputError
 from dropeact.measured import HARNESS, HARNESS_ARM
 from dropeact.measurements import plan
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.request import Request
 from dropeact.store import Cell, Store
 
 VERSION = 2

@@ -2,84 +2,24 @@
 
 import datetime
 import gc
-import hashlib
-import inspect
-import os
-import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
-import transformers
 import xarray as xr
 
-import dropeact
-from dropeact import axes
 from dropeact import corpus as corpora
 from dropeact.axes import InputError
 from dropeact.checkpoints import load as checkpoints
-from dropeact.corpus import Passage
+from dropeact.checkpoints.source import read_config, source
 from dropeact.corpus.arms import tokenise
-from dropeact.pairs import ARMS, Pair
+from dropeact.measurements.provenance import default_device, device_name, source_hash, versions
+from dropeact.measurements.request import Request
+from dropeact.pairs import Pair
 from dropeact.store import Cell, Store
-
-DECLARED = sorted(name for name in vars(axes) if name.isupper())
-SETS = ("core", "observe", "behaviour", "ablation", "long")
-DTYPES = ("float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to measure, on which texts, and how."""
-
-    pair: Pair
-    arm: str = ""
-    texts: str | None = None
-    sets: str = "core"
-    device: str | None = None
-    dtype: str = "float32"
-    lengths: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be measured, before anything is loaded."""
-        for option, value, known in (("--arm", self.first_tokens, ARMS), ("--dtype", self.dtype, DTYPES)):
-            if value not in known:
-                raise InputError(f"expected {option} among {', '.join(known)}; got {value!r}; choose one of them")
-        if self.lengths and "long" not in self.chosen_sets:
-            raise InputError("expected --only=long beside --lengths; got other sets; add long, or leave --lengths out")
-        if self.device is not None:
-            checkpoints.check_device(self.device)
-
-    @property
-    def chosen_sets(self) -> tuple[str, ...]:
-        """The sets asked for; core is always among them, because the others build on it; `all` is long with lengths."""
-        every = SETS if self.lengths else SETS[:-1]
-        names = set(every) if self.sets == "all" else {name.strip() for name in self.sets.split(",")}
-        if unknown := sorted(names - set(SETS)):
-            raise InputError(f"expected sets of {', '.join(SETS)} or all; got {unknown[0]!r}; correct --only")
-        if "long" in names and not self.lengths:
-            raise InputError("expected lengths for the set long; got none; add --lengths=4096,8192")
-        return tuple(name for name in SETS if name in names | {"core"})
-
-    @property
-    def first_tokens(self) -> str:
-        """The arm: as asked, or the pair's primary one."""
-        return self.arm or self.pair.primary_arm
-
-    @property
-    def other_arms(self) -> tuple[str, ...]:
-        """The arms in which the pair is observed too, to see what the first token does to a verdict."""
-        return tuple(arm for arm in self.pair.other_arms if arm != self.first_tokens)
-
-    @cached_property
-    def corpora(self) -> dict[str, tuple[Passage, ...]]:
-        """The corpora by name: natural passages (the project's or the user's own) and repeated sentences."""
-        natural = corpora.from_file(self.texts) if self.texts else corpora.passages()
-        return {"passages": natural, "repeated": corpora.repeated()}
 
 
 @dataclass(frozen=True)
@@ -108,6 +48,13 @@ class Measuring:
         rope = checkpoints.resolve(self.request.pair.rope)
         drope = checkpoints.resolve(self.request.pair.drope)
         return {"rope": rope, "dropped": rope | {"rotation": "dropped"}, "drope": drope}
+
+    @cached_property
+    def pair(self) -> Pair:
+        """The pair, with the length that the RoPE model's config says it was made for where the pair says none."""
+        pair = self.request.pair
+        config = read_config(checkpoints.dense(source(pair.rope)))
+        return replace(pair, training_length=pair.training_length or config.get("max_position_embeddings"))
 
     def checkpoint(self, column: str) -> Any:
         """The model of a column, one in memory at a time."""
@@ -208,54 +155,3 @@ class Measuring:
             "checkpoint": self.identities[column],
             "date": datetime.date.today().isoformat(),
         }
-
-
-def token_counts(text: str, option: str) -> tuple[int, ...]:
-    """The numbers of tokens in a list like `4096,8192`; an empty text gives none.
-
-    Raises
-    ------
-    InputError
-        When one is not a positive whole number.
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if wrong := [part for part in parts if not part.isdecimal() or not int(part)]:
-        raise InputError(f"expected numbers of tokens in {option}; got {wrong[0]!r}; write them like 4096,8192")
-    return tuple(sorted({int(part) for part in parts}))
-
-
-def default_device() -> str:
-    """The best at hand: cuda (each process of a machine its own), else mps, else cpu."""
-    if torch.cuda.is_available():
-        local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", ""))
-        return f"cuda:{int(local) % torch.cuda.device_count()}" if local.isdecimal() else "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def device_name(device: str) -> str:
-    """The kind of device, without a host name; a model spread over several is named by the first."""
-    if device == "auto":
-        device = default_device()
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{device} ({platform.machine()})"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    return {
-        "dropeact": dropeact.__version__,
-        "torch": torch.__version__.split("+")[0],
-        "transformers": transformers.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def source_hash(*modules: ModuleType) -> str:
-    """Versions and content hash of a measurement's own modules: a changed measurement is measured again.
-
-    The thresholds and lengths of `axes` that a module uses are part of it, its other words are not.
-    """
-    sources = "".join(inspect.getsource(module) for module in modules)
-    used = {name: getattr(module, name) for module in modules for name in DECLARED if hasattr(module, name)}
-    version = ".".join(str(getattr(module, "VERSION", 1)) for module in modules)
-    return f"{version}-{hashlib.sha256((sources + repr(used)).encode()).hexdigest()[:12]}"

@@ -11,8 +11,10 @@ from typing import Any
 from dropeact import corpus as corpora
 from dropeact.axes import COLUMNS, InputError
 from dropeact.measurements import ablation, behaviour, core, long_context, phenomena, preconditions, sharing
-from dropeact.measurements.measuring import SETS, Measuring, Request, Task, device_name, token_counts, versions
+from dropeact.measurements.measuring import Measuring, Task
 from dropeact.measurements.progress import Progress
+from dropeact.measurements.provenance import device_name, versions
+from dropeact.measurements.request import SETS, Request, token_counts
 from dropeact.store import Store, canonical
 
 __all__ = ["Measuring", "Request", "check_same_pair", "measure_pair", "tasks", "token_counts"]
@@ -141,7 +143,8 @@ def run_record(measuring: Measuring, planned: Sequence[Task], sets: Collection[s
     """What `run.json` says: pair, checkpoints, corpus, versions; only what matters when two runs are compared."""
     request = measuring.request
     return {
-        "pair": request.pair.as_dict(),
+        "pair": measuring.pair.as_dict(),
+        "training_length_from": "config" if request.pair.training_length is None else "pair",
         "checkpoints": measuring.identities,
         "sets": [name for name in SETS if name in sets],
         "arm": request.first_tokens,

@@ -6,7 +6,8 @@ from dropeact.axes import HALVES, InputError
 from dropeact.checkpoints.load import dense, tokenizer_in
 from dropeact.checkpoints.source import source
 from dropeact.measurements import core, shapes
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.request import Request
 from dropeact.pairs import Pair
 
 READ_ALIKE = 4  # texts that both tokenizers read

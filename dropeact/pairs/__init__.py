@@ -12,6 +12,7 @@ from dropeact.axes import InputError
 Arm = Literal["first", "bos", "separator"]
 ARMS: tuple[Arm, ...] = ("first", "bos", "separator")
 DEFAULT = "smollm2-135m"
+UNKNOWN = 4096  # tokens taken for the training length of a pair that does not say
 TEXT, TEXTS, COUNT, FLAG = "a text", "a list of texts", "a whole number", "true or false"
 KINDS = {
     "name": TEXT, "rope": TEXT, "drope": TEXT, "title": TEXT, "primary_arm": TEXT, "other_arms": TEXTS,
@@ -43,6 +44,12 @@ class Pair:
     def checkpoint(self, column: str) -> str:
         """The identifier behind a column; the dropped column has the RoPE model's weights."""
         return self.drope if column == "drope" else self.rope
+
+    @property
+    def long_lengths(self) -> str:
+        """The option that asks the set `long` within the training length and beyond it, where no lengths were named."""
+        within = self.training_length or UNKNOWN
+        return f"--lengths={within},{2 * within}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able form, kept with the results."""

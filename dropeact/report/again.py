@@ -1,7 +1,8 @@
 """A claim and the run that it was judged in -> the command that measures the pair once more and judges that claim."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dropeact import pairs
@@ -11,7 +12,6 @@ from dropeact.pairs import Pair
 from dropeact.store import Store
 from dropeact.verdicts import Claim
 
-UNKNOWN = 4096  # tokens taken for the training length of a pair that does not say
 DECLARED = ("other_arms", "separator", "training_length", "published", "write_layer")  # change what is measured
 
 
@@ -23,18 +23,22 @@ def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
     how += [] if run["corpus"] == corpus_hash(passages()) else ["--texts=FILE"]  # the file that was given then
     how += [] if claim.set == "core" else [f"--only={claim.set}"]
     if claim.set == "long":
-        how.append(lengths_option(lengths(store, run["arm"]) or within_and_beyond(pair.training_length)))
+        asked = lengths(store, run["arm"])
+        how.append(f"--lengths={','.join(map(str, asked))}" if asked else pair.long_lengths)
     how += [f"--claims={claim.function.__code__.co_filename}"] if claim.is_own else []
-    words = ["pytest", "-m", "claims", *named(pair), "--fresh", *how, f"--out=runs/{claim.id}", "-k", claim.id]
+    words = ["pytest", "-m", "claims", *named(run), "--fresh", *how, f"--out=runs/{claim.id}", "-k", claim.id]
     return shlex.join(words)
 
 
-def named(pair: Pair) -> list[str]:
+def named(run: Mapping[str, Any]) -> list[str]:
     """The options that name a pair: its name where it ships with the package, else its two checkpoints.
 
     FILE is the pair file that was given then, where that says what two checkpoints do not.
     """
+    pair = pairs.from_dict(run["pair"])
     given = reached(pair)
+    if run.get("training_length_from") == "config":
+        given = replace(given, training_length=pair.training_length)
     if given.name in pairs.known():
         return [f"--pair={given.name}"]
     if any(getattr(given, name) != getattr(pair, name) for name in DECLARED):
@@ -45,17 +49,6 @@ def named(pair: Pair) -> list[str]:
 def reached(pair: Pair) -> Pair:
     """The pair that its two checkpoints give: the known one where they are one."""
     return pairs.of(pair.rope, pair.drope)
-
-
-def within_and_beyond(training_length: int | None) -> tuple[int, int]:
-    """The lengths to ask long prompts at where none were measured: the training length and twice that."""
-    within = training_length or UNKNOWN
-    return within, 2 * within
-
-
-def lengths_option(lengths: Iterable[int]) -> str:
-    """The option that asks for them."""
-    return f"--lengths={','.join(map(str, lengths))}"
 
 
 def lengths(store: Store, arm: str) -> list[int]:

@@ -13,7 +13,7 @@ from dropeact import bundled
 from dropeact.audit import Finding
 from dropeact.axes import COLUMNS
 from dropeact.measured import Measured, MissingMeasurement
-from dropeact.report import again, effects, observed, sensitivity, words
+from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
 from dropeact.report.distance import falls_short
@@ -79,7 +79,7 @@ def findings(
             overview=overview,
             strips={id: sensitivity.line(strip) for id, strip in strips.items()},
             curves=curves,
-            long_lengths=again.lengths_option(again.within_and_beyond(run["pair"].get("training_length"))),
+            long_lengths=measured.pair.long_lengths,
             turned=turned(judged, strips),
             written=written(measured),
             contrasts=contrasts(measured),

@@ -17,8 +17,9 @@ from dropeact.checkpoints import embedded
 from dropeact.checkpoints.convert import convert
 from dropeact.checkpoints.drope import unrotated
 from dropeact.checkpoints.load import drop, is_spread, load, resolve
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.observe import EVERYTHING, observe
+from dropeact.measurements.request import Request
 from dropeact.store import Store
 from tests import tiny_models
 from tests.checkpoints import tiny

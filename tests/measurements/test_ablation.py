@@ -8,9 +8,10 @@ from dropeact.measurements.ablated import decoded, effects, losses
 from dropeact.measurements.atlas import ABLATIONS, atlas
 from dropeact.measurements.controls import controls
 from dropeact.measurements.disruption import equal_dose, masks
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.observe import observe
 from dropeact.measurements.perplexity import token_nats
+from dropeact.measurements.request import Request
 from dropeact.probes.ablations import DropOutputs
 from dropeact.probes.channels import OnePerHead, ReplaceDims
 from dropeact.probes.first_token import DropFirstMlp

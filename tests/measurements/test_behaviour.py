@@ -9,7 +9,8 @@ from dropeact.corpus.facts import facts
 from dropeact.measurements import behaviour, conditions, core
 from dropeact.measurements.disruption import RANDOM
 from dropeact.measurements.knowledge import knowledge
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.request import Request
 from dropeact.measurements.retrieval import retrieval
 from dropeact.pairs import of
 from dropeact.probes.interventions import ZeroDims

@@ -7,7 +7,8 @@ import pytest
 from dropeact import pairs
 from dropeact.measurements import costs, plan, shapes
 from dropeact.measurements.core import LOSS_LENGTH
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.request import Request
 from dropeact.store import Store
 
 SCALING = Path(__file__).parents[2] / "docs" / "scaling.md"

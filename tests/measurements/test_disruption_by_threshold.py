@@ -6,8 +6,9 @@ from dropeact import pairs
 from dropeact.axes import LAMBDAS, MASSIVE_THRESHOLD
 from dropeact.measurements import ablation, core, disruption
 from dropeact.measurements import disruption_by_threshold as module
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.observe import observe
+from dropeact.measurements.request import Request
 from dropeact.store import Store
 from tests import tiny_models
 

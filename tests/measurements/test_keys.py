@@ -19,6 +19,7 @@ from dropeact.measurements import (
     measuring,
     phenomena,
     plan,
+    provenance,
     spectra,
 )
 from dropeact.store import Store
@@ -136,7 +137,7 @@ def test_a_key_names_every_module_that_its_numbers_come_from_against_a_walk_over
 
 
 def test_another_threshold_of_the_vocabulary_is_another_key(monkeypatch):
-    before, other = measuring.source_hash(massive_values), measuring.source_hash(spectra)
+    before, other = provenance.source_hash(massive_values), provenance.source_hash(spectra)
     monkeypatch.setattr(massive_values, "MASSIVE_THRESHOLD", 4.0)
-    assert measuring.source_hash(massive_values) != before
-    assert measuring.source_hash(spectra) == other  # which uses none
+    assert provenance.source_hash(massive_values) != before
+    assert provenance.source_hash(spectra) == other  # which uses none

@@ -9,8 +9,9 @@ from transformers import MambaConfig, MambaForCausalLM
 from dropeact.axes import InputError
 from dropeact.measurements import observe as module
 from dropeact.measurements import phenomena
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.observe import observe
+from dropeact.measurements.request import Request
 from dropeact.pairs import Pair
 from dropeact.store import Store
 from tests import tiny_models

@@ -9,7 +9,8 @@ from dropeact import pairs
 from dropeact.axes import InputError
 from dropeact.measurements import preconditions
 from dropeact.measurements.core import tasks
-from dropeact.measurements.measuring import Measuring, Request
+from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.request import Request
 from dropeact.store import Store
 
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from dropeact import pairs
 from dropeact.axes import HALVES
+from dropeact.pairs import Pair
 from dropeact.report.again import command
 from dropeact.report.explain import explained
 from dropeact.store import Cell, Store
@@ -52,6 +53,17 @@ def test_the_printed_command_keeps_arm_precision_and_the_stored_lengths(tmp_path
     claim = next(claim for claim in load_claims().values() if claim.set == "long")
     request, *_ = read(command(store, told, claim))
     assert (request.first_tokens, request.dtype, request.lengths) == ("bos", "bfloat16", (512, 1024))
+
+
+@pytest.mark.parametrize(
+    ("said_by", "options"), [("config", ["--rope=a", "--drope=b"]), ("pair", ["--pair=FILE.toml"])]
+)
+def test_a_training_length_that_the_config_says_needs_no_pair_file(said_by, options, tmp_path):
+    run = synthetic.run_record(Pair("a--b", "a", "b", training_length=512), 32) | {"training_length_from": said_by}
+    claim = load_claims()["retrieval-rope-collapses-beyond"]
+    words = shlex.split(command(Store(tmp_path), run, claim))
+    assert set(options) <= set(words)
+    assert "--lengths=512,1024" in words
 
 
 def test_explain_ends_with_that_command(tmp_path):

@@ -1,0 +1,77 @@
+"""What to measure: a pair, the sets and their lengths, the texts, the arm, the device and the precision."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from dropeact import corpus as corpora
+from dropeact.axes import InputError
+from dropeact.checkpoints import load as checkpoints
+from dropeact.corpus import Passage
+from dropeact.pairs import ARMS, Pair
+
+SETS = ("core", "observe", "behaviour", "ablation", "long")
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure, on which texts, and how."""
+
+    pair: Pair
+    arm: str = ""
+    texts: str | None = None
+    sets: str = "core"
+    device: str | None = None
+    dtype: str = "float32"
+    lengths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured, before anything is loaded."""
+        for option, value, known in (("--arm", self.first_tokens, ARMS), ("--dtype", self.dtype, DTYPES)):
+            if value not in known:
+                raise InputError(f"expected {option} among {', '.join(known)}; got {value!r}; choose one of them")
+        if self.lengths and "long" not in self.chosen_sets:
+            raise InputError("expected --only=long beside --lengths; got other sets; add long, or leave --lengths out")
+        if self.device is not None:
+            checkpoints.check_device(self.device)
+
+    @property
+    def chosen_sets(self) -> tuple[str, ...]:
+        """The sets asked for; core is always among them, because the others build on it; `all` is long with lengths."""
+        every = SETS if self.lengths else SETS[:-1]
+        names = set(every) if self.sets == "all" else {name.strip() for name in self.sets.split(",")}
+        if unknown := sorted(names - set(SETS)):
+            raise InputError(f"expected sets of {', '.join(SETS)} or all; got {unknown[0]!r}; correct --only")
+        if "long" in names and not self.lengths:
+            raise InputError(f"expected lengths for the set long; got none; add {self.pair.long_lengths}")
+        return tuple(name for name in SETS if name in names | {"core"})
+
+    @property
+    def first_tokens(self) -> str:
+        """The arm: as asked, or the pair's primary one."""
+        return self.arm or self.pair.primary_arm
+
+    @property
+    def other_arms(self) -> tuple[str, ...]:
+        """The arms in which the pair is observed too, to see what the first token does to a verdict."""
+        return tuple(arm for arm in self.pair.other_arms if arm != self.first_tokens)
+
+    @cached_property
+    def corpora(self) -> dict[str, tuple[Passage, ...]]:
+        """The corpora by name: natural passages (the project's or the user's own) and repeated sentences."""
+        natural = corpora.from_file(self.texts) if self.texts else corpora.passages()
+        return {"passages": natural, "repeated": corpora.repeated()}
+
+
+def token_counts(text: str, option: str) -> tuple[int, ...]:
+    """The numbers of tokens in a list like `4096,8192`; an empty text gives none.
+
+    Raises
+    ------
+    InputError
+        When one is not a positive whole number.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if wrong := [part for part in parts if not part.isdecimal() or not int(part)]:
+        raise InputError(f"expected numbers of tokens in {option}; got {wrong[0]!r}; write them like 4096,8192")
+    return tuple(sorted({int(part) for part in parts}))
