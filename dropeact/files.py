@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
@@ -16,6 +17,10 @@ from dropeact import failures, netcdf
 from dropeact.axes import InputError
 
 T = TypeVar("T")
+# headers that take a third less room in files as small as these, and that every HDF5 from 1.10 on reads: what "latest"
+# writes, HDF5 1.14 does not
+FORMAT = ("v110", "v110")
+NEWER = "bad version number"  # HDF5, of a file that a newer HDF5 wrote
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,9 +40,8 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """Write a NetCDF file atomically, compressed without loss."""
     encoding = {str(name): _encoding(variable) for name, variable in dataset.data_vars.items()}
-    # libver: HDF5's newer headers take a third less room in files as small as these
     written = io.BytesIO()  # in memory first: HDF5 ends the process where a disk is full
-    with h5netcdf.File(written, "w", libver="latest") as file:
+    with h5netcdf.File(written, "w", libver=FORMAT) as file:
         dataset.dump_to_store(H5NetCDFStore(file), encoding=encoding)
     write_bytes(path, written.getbuffer())
     for leftover in path.parent.glob(f"{path.name}.tmp.*"):  # of a process that was killed; one process writes a cell
@@ -62,9 +66,13 @@ def whole(reader: Callable[[Path], T], path: Path) -> T:
     try:
         return reader(path)
     except netcdf.DEFECTS as error:
-        raise unread(error, path) or InputError(
-            f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
-        ) from None
+        raise unread(error, path) or InputError(_unusable(error, path)) from None
+
+
+def _unusable(error: Exception, path: Path) -> str:
+    if NEWER in str(error):
+        return f"expected a file for HDF5 {h5py.version.hdf5_version} or older; got a newer {path}; update h5py"
+    return f"expected a NetCDF file of dropeact; got a damaged {path} ({type(error).__name__}); delete it"
 
 
 def unread(error: Exception, path: Path) -> InputError | None:

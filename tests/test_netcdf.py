@@ -1,5 +1,6 @@
 """Every file is read as xarray reads it: those of this project straight from HDF5, all others by xarray itself."""
 
+import re
 from pathlib import Path
 
 import h5py
@@ -48,6 +49,36 @@ def odd() -> xr.Dataset:
         },
         attrs={"dropeact_schema": 1, "errors": ["none", "wrong"], "one": ["alone"], "rank": 2.5, "several": [1, 2]},
     )
+
+
+def layout_versions(content: bytes) -> list[int]:
+    """The version of every data layout message: its type is 8, in object headers of version 2 (marked OHDR)."""
+    found = []
+    for header in re.finditer(b"OHDR", content):
+        flags = content[header.start() + 5]
+        place = header.start() + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
+        width = 1 << (flags & 3)
+        end = place + width + int.from_bytes(content[place : place + width], "little")
+        place += width
+        while place + 4 <= end:
+            start = place + (6 if flags & 4 else 4)
+            if content[place] == 8:
+                found.append(content[start])
+            place = start + int.from_bytes(content[place + 1 : place + 3], "little")
+    return found
+
+
+def test_results_are_of_a_format_that_older_hdf5_reads_against_their_bytes(tmp_path):
+    # version 5 came with HDF5 2.0: what most installed h5py, netCDF4, R and Julia carry refuses it
+    write_dataset(tmp_path / "odd.nc", odd())
+    stored = sorted(bundled.folder("results").rglob("*.nc"))
+    assert len(stored) > 200
+    for path in (tmp_path / "odd.nc", *stored):
+        assert set(layout_versions(path.read_bytes())) in ({3, 4}, {4}), path
+    with h5py.File(tmp_path / "new.nc", "w", libver="latest") as file:
+        file.create_dataset("many", data=np.arange(10), chunks=(5,))
+    newest = 5 if h5py.version.hdf5_version_tuple >= (2, 0, 0) else 4
+    assert layout_versions((tmp_path / "new.nc").read_bytes()) == [newest]
 
 
 @pytest.mark.parametrize("stem", STORED)
