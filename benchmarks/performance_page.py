@@ -26,7 +26,7 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
         *_part(stored, "disruption", "Massive and ten random draws zeroed, two texts of 256 tokens", _way_rows),
         *_part(stored, "commands", "Commands, each in a new process", _command_rows),
         *_part(stored, "processes", "Sets of 16 texts, shared by processes", _process_rows),
-        *_part(stored, "long", "Long texts, the first four layers: sink mass, entropy, local mass, decay", _pass_rows),
+        *_part(stored, "long", "Long texts, the first layers: sink mass, entropy, local mass, decay", _pass_rows),
         *_part(stored, "gpu", "The shape of Llama-2-7B on a GPU, bfloat16", _gpu_rows),
     ]
     return "\n".join(lines).rstrip() + "\n"

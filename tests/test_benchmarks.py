@@ -82,10 +82,12 @@ def test_every_way_of_a_pass_runs_on_a_short_text(monkeypatch):
 
 
 def test_long_texts_give_finite_curves(monkeypatch):
-    monkeypatch.setattr(long_texts, "LENGTHS", (32, 64))
-    monkeypatch.setattr(long_texts, "LAYERS", 1)
-    rows = long_texts.measured(tiny_models.llama(), tiny_models.tokens(1, 64)[0])
+    monkeypatch.setattr(long_texts, "LAYERS", {32: 2, 64: 1})
+    model = tiny_models.llama()
+    rows = long_texts.measured(model, tiny_models.tokens(1, 64)[0])
     assert [row["length"] for row in rows] == [32, 32, 64, 64]
+    assert [row["way"] for row in rows[1:3]] == ["probed, 2 layers", "plain pass (SDPA), 1 layer"]
+    assert len(model.base_model.layers) == 1
 
 
 def test_a_profile_names_the_operations_that_take_longest(monkeypatch):
