@@ -77,9 +77,10 @@ class Unrotated:
         position_embeddings: object = None,
         attention_mask: Tensor | None = None,
         past_key_values=None,
+        cache=None,
         **kwargs,
     ) -> tuple[Tensor, Any]:
-        """Attend without positions: `position_embeddings` is ignored."""
+        """Attend without positions: `position_embeddings` is ignored; `cache` is transformers 5.24's name."""
         query = self.q_proj(hidden_states)
         key = self.k_proj(hidden_states)
         if hasattr(self, "q_norm"):
@@ -87,8 +88,8 @@ class Unrotated:
         if hasattr(self, "k_norm"):
             key = self.k_norm(key)
         query, key, value = (_heads(x, self.head_dim) for x in (query, key, self.v_proj(hidden_states)))
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        if (held := past_key_values if cache is None else cache) is not None:
+            key, value = held.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation or "eager", eager_attention_forward
         )
