@@ -87,7 +87,7 @@ def test_long_texts_give_finite_curves(monkeypatch):
     rows = long_texts.measured(model, tiny_models.tokens(1, 64)[0])
     assert [row["length"] for row in rows] == [32, 32, 64, 64]
     assert [row["way"] for row in rows[1:3]] == ["probed, 2 layers", "plain pass (SDPA), 1 layer"]
-    assert len(model.base_model.layers) == 1
+    assert model.config.num_hidden_layers == 1
 
 
 def test_a_profile_names_the_operations_that_take_longest(monkeypatch):
