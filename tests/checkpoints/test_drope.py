@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 from dropeact.axes import InputError
 from dropeact.checkpoints.drope import (
@@ -45,6 +45,16 @@ def test_cached_generation_agrees_with_uncached_generation(attention_type):
     halves = model(TOKENS[:, :10], use_cache=True)
     rest = model(TOKENS[:, 10:], past_key_values=halves.past_key_values).logits
     torch.testing.assert_close(rest, model(TOKENS).logits[:, 10:], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["past_key_values", "cache"])
+def test_the_attention_fills_its_cache_by_either_of_transformers_names_for_it(name):
+    model: Any = dropped(tiny.llama())
+    held, hidden = DynamicCache(), torch.randn(1, 5, model.config.hidden_size)
+    attention = model.model.layers[0].self_attn
+    output, _ = attention(hidden, **{name: held})
+    assert held.get_seq_length() == 5
+    torch.testing.assert_close(output, attention(hidden)[0])
 
 
 def test_left_padding_changes_no_logits():
