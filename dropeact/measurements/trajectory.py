@@ -4,6 +4,7 @@ The stages are the RoPE parent, the same weights just dropped (0 tokens), and ev
 measured and not kept.
 """
 
+import gc
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -65,6 +66,7 @@ def trajectory(
             )
             parts.append(headline(seen).expand_dims(stage=[name]).assign_coords(tokens=("stage", [tokens])))
             bar.advance(len(passages))
+            del checkpoint  # the next stage takes its memory
     measured = xr.concat(parts, "stage", coords="minimal", compat="override")
     joined = measured if earlier is None else continued(earlier, measured)
     return joined.assign_attrs(arm=pair.primary_arm)
@@ -159,6 +161,7 @@ def stages(pair: Pair, snapshots: list[Path], device: str) -> Iterator[tuple[str
     yield "just dropped", 0.0, checkpoints.drop(parent)
     del parent
     for snapshot in snapshots:
+        gc.collect()  # accelerate's hooks are cycles
         tokens = tokens_of(snapshot)
         yield f"{tokens:,} tokens", float(tokens), checkpoints.load(str(snapshot), device=device)
 

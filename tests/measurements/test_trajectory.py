@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -62,6 +63,24 @@ def test_every_stage_begins_in_the_primary_arm_of_the_pair_against_the_tokens_th
     assert seen[0].shape == (8, 512)
     write_dataset(tmp_path / "trajectory.nc", measured)
     assert caption(read_dataset(tmp_path / "trajectory.nc")).endswith("Texts begin in the bos arm.")
+
+
+def test_no_two_stages_are_in_memory_at_once(tmp_path, monkeypatch):
+    folders = [tiny.saved(tmp_path / name, seed=seed) for seed, name in enumerate(("parent", "one", "two"))]
+    alive = weakref.WeakSet()
+
+    def loaded(identifier, **how):
+        assert not alive, "expected the stage before to be gone"
+        checkpoint = load(identifier, **how)
+        alive.add(checkpoint.model)
+        return checkpoint
+
+    monkeypatch.setattr(trajectories.checkpoints, "load", loaded)
+    monkeypatch.setattr(trajectories, "kept", lambda run: folders[1:])
+    monkeypatch.setattr(trajectories, "check_snapshots", lambda *_: None)
+    monkeypatch.setattr(trajectories, "tokens_of", folders.index)
+    measured = trajectories.trajectory([tmp_path], Pair("tiny", str(folders[0]), "drope"))
+    assert measured["stage"].values.tolist() == ["RoPE", "just dropped", "1 tokens", "2 tokens"]
 
 
 def test_a_trajectory_in_another_arm_is_not_gone_on_from(tmp_path, monkeypatch):
