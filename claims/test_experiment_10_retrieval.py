@@ -77,13 +77,18 @@ def found(answers: xr.Dataset) -> xr.DataArray:
     return answers["exact"].mean(["form", "length"], skipna=False)
 
 
-def found_beyond(measured: Measured, model: Model) -> xr.DataArray:
-    """Exact match per item, mean of forms and of the lengths beyond the training length."""
+def unit_at(answers: xr.Dataset | xr.DataArray) -> str:
+    """Share of prompts, and of how many tokens: "within" and "beyond" say neither how far."""
+    return f"{FOUND} of {' and '.join(f'{length:,}' for length in answers['length'].values)} tokens"
+
+
+def beyond_training(measured: Measured, model: Model) -> xr.Dataset:
+    """Answers of the undisturbed model at the lengths beyond the training length."""
     data = answered(model.measurement("long_retrieval"))
     chosen = data.isel(length=np.flatnonzero(data["length"].values > training_length(measured)))
     if not chosen.sizes["length"]:
         raise NotApplicable(f"no length beyond the training length of {training_length(measured)} tokens was measured")
-    return found(chosen)
+    return chosen
 
 
 def agreed(measured: Measured, model: Model) -> xr.DataArray:
@@ -97,7 +102,8 @@ def retrieval_rope_within(measured: Measured) -> Estimate:
 
     mean over prompts, both forms and all lengths up to the training length, of exact match
     """
-    return mean(found(undisturbed(measured, measured.rope)), unit=FOUND)
+    answers = undisturbed(measured, measured.rope)
+    return mean(found(answers), unit=unit_at(answers))
 
 
 @claim("retrieval-rope-collapses-beyond", region=at_most(0.5, f"collapses: {HALF}", scale="ratio"), set="long")
@@ -106,7 +112,7 @@ def retrieval_rope_collapses_beyond(measured: Measured) -> Estimate:
 
     exact match beyond the training length / within it
     """
-    beyond, inside = found_beyond(measured, measured.rope), within_training(measured, measured.rope)
+    beyond, inside = found(beyond_training(measured, measured.rope)), within_training(measured, measured.rope)
     require_found(inside, "rope within the training length")
     return ratio(beyond, inside)
 
@@ -117,7 +123,8 @@ def retrieval_drope_beyond(measured: Measured) -> Estimate:
 
     mean over prompts, both forms and all lengths beyond the training length, of exact match
     """
-    return mean(found_beyond(measured, measured.drope), unit=FOUND)
+    answers = beyond_training(measured, measured.drope)
+    return mean(found(answers), unit=unit_at(answers))
 
 
 @claim(
@@ -133,7 +140,7 @@ def gelberg_extends_context(measured: Measured) -> Conjunction:
     """
     kept = {}
     for name, model in measured.models.items():
-        beyond, inside = found_beyond(measured, model), within_training(measured, model)
+        beyond, inside = found(beyond_training(measured, model)), within_training(measured, model)
         require_found(inside, f"{model.name} within the training length")
         kept[name] = ratio(beyond, inside)
     keeps = at_least(0.5, "keeps: more than half of what is found within the training length", scale="ratio", null=0.0)
@@ -198,7 +205,8 @@ def retrieval_ranking(measured: Measured) -> Conjunction:
     """
     first = {}
     for name, model in measured.models.items():
-        first[name] = mean(ranked_first(agreed(measured, model)).mean("length", skipna=False), unit=FOUND)
+        yes = agreed(measured, model)
+        first[name] = mean(ranked_first(yes).mean("length", skipna=False), unit=unit_at(yes))
     chance = within(CHANCE - 0.10, CHANCE + 0.10, "at chance: within 0.10 of one in four", scale="rate")
     return Conjunction((Part("RoPE", first["RoPE"]), Part("DroPE", first["DroPE"], chance)))
 

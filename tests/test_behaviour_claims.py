@@ -221,7 +221,11 @@ def test_long_claims_take_what_is_within_training_from_long_prompts_where_some_a
     pair = Pair(**{**PAIR.as_dict(), "limits": (), "training_length": 2048})
     store.write_run(run_record(pair, 32) | {"sets": ["core", "long"]})
     chosen = {name: claim for name, claim in load_claims().items() if claim.set == "long"}
-    assert {record.id: record.verdict for record in judge(folder, claims=chosen)} == dict.fromkeys(chosen, verdict)
+    records = {record.id: record for record in judge(folder, claims=chosen)}
+    assert {id: record.verdict for id, record in records.items()} == dict.fromkeys(chosen, verdict)
+    if verdict == "supported":
+        asked = " and ".join(f"{length:,}" for length in lengths if length > 2048)
+        assert records["retrieval-drope-beyond"].unit == f"share of prompts of {asked} tokens"
 
 
 def test_long_claims_without_a_length_within_training_say_which_to_name(tmp_path):

@@ -1,4 +1,4 @@
-"""A request to measure a pair, and what every cell of it needs: checkpoints, tokens, content keys, provenance."""
+"""A request being carried out, and what every cell of it needs: checkpoints, tokens, content keys, provenance."""
 
 import datetime
 import gc
