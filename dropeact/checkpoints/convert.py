@@ -10,15 +10,18 @@ from transformers import SmolLM3Config, SmolLM3ForCausalLM
 
 from dropeact.axes import InputError
 from dropeact.checkpoints.drope import NORM_TYPES, dropped
-from dropeact.checkpoints.load import Checkpoint, load
+from dropeact.checkpoints.load import Checkpoint, dense, load
+from dropeact.checkpoints.source import source
+from dropeact.checkpoints.weights import precision
 
 
 def convert(src: str, dst: str, qk_norm: str | None = None, smollm3: bool = False) -> Path:
-    """Write the checkpoint `src` without rotation into the new folder `dst`: the same weights, in float32.
+    """Write the checkpoint `src` without rotation into the new folder `dst`: the same weights, bit for bit.
 
-    `qk_norm` (`q`, `k` or `qk`) adds RMSNorms over the full width of queries or keys, starting at 1. `smollm3` writes
-    a stock SmolLM3 whose layers all skip the rotation, which other software loads without this package; a plain NoPE
-    checkpoint can be exported so, too.
+    They keep the precision that they are stored in: 13 GB in half precision stay 13 GB. `qk_norm` (`q`, `k` or `qk`)
+    adds RMSNorms over the full width of queries or keys, starting at 1. `smollm3` writes a stock SmolLM3 whose layers
+    all skip the rotation, which other software loads without this package; a plain NoPE checkpoint can be exported so,
+    too.
 
     Raises
     ------
@@ -31,7 +34,7 @@ def convert(src: str, dst: str, qk_norm: str | None = None, smollm3: bool = Fals
         raise InputError(f"expected --qk-norm among q, k, qk; got {qk_norm}")
     if smollm3 and qk_norm:
         raise InputError("expected either --smollm3 or --qk-norm; got both; SmolLM3 has no QK-norm")
-    checkpoint = load(src)
+    checkpoint = load(src, dtype=_precision(src))
     if smollm3:
         return _written(as_smollm3(checkpoint), checkpoint, Path(dst))
     if checkpoint.identity["architecture"] != "llama":
@@ -65,6 +68,12 @@ def as_smollm3(checkpoint: Checkpoint) -> SmolLM3ForCausalLM:
     model.model.rotary_emb = checkpoint.model.model.rotary_emb
     model.generation_config = checkpoint.model.generation_config
     return model.eval()
+
+
+def _precision(src: str) -> torch.dtype:
+    """The precision of a checkpoint's own weights; a change that is added to its parent's is made in float32."""
+    found = source(src)
+    return torch.float32 if found.kind == "adapter" else precision(dense(found))
 
 
 def _written(model: Any, checkpoint: Checkpoint, destination: Path) -> Path:

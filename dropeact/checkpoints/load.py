@@ -1,13 +1,11 @@
 """Identifier -> a model that runs, its tokenizer and its identity; and the same weights just dropped."""
 
-import gc
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, embedded, gguf, hub
@@ -15,12 +13,9 @@ from dropeact.checkpoints.drope import dropped, unrotated
 from dropeact.checkpoints.identity import resolve, softmax_scale_of
 from dropeact.checkpoints.products import by_onednn
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
+from dropeact.checkpoints.weights import first_line, is_spread, model_in
 
 __all__ = ["Checkpoint", "check_device", "dense", "drop", "load", "resolve", "tokenizer_in"]
-
-
-COMPUTED = "rotary_emb.inv_freq"  # what old files store of a rotation, and every model works out anew
-TELLING = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def load(
     folder = dense(found)
     checked_config(folder)
     tokenizer = tokenizer_in(folder)
-    model = _model(folder, dtype=dtype, device=device, attention=attention)
+    model = model_in(folder, dtype=dtype, device=device, attention=attention)
     return Checkpoint(model.eval().requires_grad_(False), tokenizer, resolve(identifier))
 
 
@@ -90,7 +85,7 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise InputError(
-            f"expected a tokenizer that transformers can read in {folder}; got {_first_line(error)}"
+            f"expected a tokenizer that transformers can read in {folder}; got {first_line(error)}"
         ) from error
 
 
@@ -142,71 +137,3 @@ def drop(checkpoint: Checkpoint) -> Checkpoint:
     model = dropped(checkpoint.model) if plain else unrotated(checkpoint.model)
     fields = {"attention": "nope", "rope": False, "dropped": True} | ({"architecture": "llama_drope"} if plain else {})
     return replace(checkpoint, model=model, identity=checkpoint.identity | fields)
-
-
-def is_spread(model: PreTrainedModel) -> bool:
-    """Whether accelerate moves tensors between the devices that hold parts of a model."""
-    return len(_places(model)) > 1
-
-
-def _places(model: PreTrainedModel) -> set[str]:
-    return {str(place) for place in getattr(model, "hf_device_map", {}).values()}
-
-
-def _model(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str | None) -> PreTrainedModel:
-    """Load the weights and refuse a checkpoint that does not fill the model, or holds more than it."""
-    where = {} if str(device) == "cpu" else {"device_map": "auto" if device == "auto" else {"": device}}
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **where,
-        )
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
-        ) from error
-    except Exception as error:  # transformers raises whatever a config that it does not know leads to
-        raise InputError(
-            f"expected a readable checkpoint in {folder}; got {_first_line(error)}; copy it again, or save it as dense "
-            "weights with a plain config"
-        ) from error
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        raise InputError(
-            f"expected all weights in {folder}; got none for {missing[0]} ({len(missing)} missing); copy it again"
-        )
-    if unknown := sorted(name for name in report["unexpected_keys"] if not name.endswith(COMPUTED)):
-        raise InputError(
-            f"expected a config that has a place for every weight in {folder}; got none for {unknown[0]} "
-            f"({len(unknown)} such weights); correct config.json"
-        )
-    if is_spread(model) and (offloaded := _places(model) & {"cpu", "disk"}):  # weights that are read are not there
-        raise InputError(
-            f"expected devices that hold all of {folder}; got parts on the {min(offloaded)}; use --dtype=bfloat16, "
-            "--device=cpu or more devices"
-        )
-    _check_head(model, folder)
-    gc.collect()
-    return model
-
-
-def _check_head(model: Any, folder: Path) -> None:
-    """Refuse an output matrix of its own where the config ties it to the embeddings: whatever ties again loses it."""
-    head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
-    if model.config.tie_word_embeddings and head is not embedding and not torch.equal(head, embedding):
-        raise InputError(
-            f"expected tied weights to be equal in {folder}; got another lm_head than the embeddings; set "
-            "tie_word_embeddings to false in config.json"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    """An error's first line, behind its kind where that alone makes it plain."""
-    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return line if line and isinstance(error, TELLING) else f"{type(error).__name__} {line}".strip()

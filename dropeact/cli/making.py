@@ -16,7 +16,7 @@ def convert(
     ] = None,
     smollm3: Annotated[bool, typer.Option("--smollm3", help="Export as stock SmolLM3, loadable elsewhere.")] = False,
 ) -> None:
-    """Drop the rotary embeddings of a Llama checkpoint: the same weights, written in float32.
+    """Drop the rotary embeddings of a Llama checkpoint: the same weights, bit for bit.
 
     Example: dropeact convert embedded:smollm2-135m dropped
     """

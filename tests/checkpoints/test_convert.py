@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from dropeact.axes import InputError
@@ -22,6 +25,27 @@ def test_converted_checkpoint_restored_against_the_original(folder, tmp_path):
     assert converted.identity["attention"] == "nope"
     logits = restored(converted.model)(TOKENS).logits
     torch.testing.assert_close(logits, tiny.llama()(TOKENS).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"qk_norm": "qk"}, {"smollm3": True}], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_stored_precision_is_kept_bit_for_bit(tmp_path, dtype, options):
+    model: Any = tiny.llama()
+    source = tiny.saved(tmp_path / "model", model.to(dtype))
+    written = load_file(convert(str(source), str(tmp_path / "drope"), **options) / "model.safetensors")
+    for name, weight in load_file(source / "model.safetensors").items():
+        assert written[name].dtype == dtype
+        assert torch.equal(written[name], weight)
+    assert {weight.dtype for weight in written.values()} == {dtype}
+
+
+def test_weights_of_several_precisions_are_written_in_the_one_that_holds_them_all(tmp_path):
+    model: Any = tiny.llama()
+    model.to(torch.bfloat16)
+    model.model.norm.weight.data = torch.full((32,), 1 + 2**-20)
+    source = tiny.saved(tmp_path / "model", model)
+    written = load_file(convert(str(source), str(tmp_path / "drope")) / "model.safetensors")
+    assert (written["model.norm.weight"] == 1 + 2**-20).all()
 
 
 def test_qk_norm_weights_start_at_one(folder, tmp_path):

@@ -13,10 +13,11 @@ from transformers import AutoModelForCausalLM
 
 from dropeact import bundled, pairs
 from dropeact.axes import InputError
-from dropeact.checkpoints import embedded
+from dropeact.checkpoints import embedded, memory
 from dropeact.checkpoints.convert import convert
 from dropeact.checkpoints.drope import unrotated
-from dropeact.checkpoints.load import drop, is_spread, load, resolve
+from dropeact.checkpoints.load import drop, load, resolve
+from dropeact.checkpoints.weights import is_spread
 from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.observe import EVERYTHING, observe
 from dropeact.measurements.request import Request
@@ -262,6 +263,13 @@ def test_truncated_weights_are_refused(folder):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match="expected a readable checkpoint"):
         load(str(folder))
+
+
+def test_weights_that_memory_cannot_hold_in_another_precision_are_refused_before_they_are_read(folder, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 1000)
+    with pytest.raises(InputError, match=r"expected 0\.0 GiB of free memory for .* in bfloat16; got 0\.0"):
+        load(str(folder), dtype=torch.bfloat16)
+    assert load(str(folder)).model.dtype == torch.float32  # as they are stored: used from the disk
 
 
 def test_file_that_is_no_gguf_is_refused(tmp_path):

@@ -68,8 +68,8 @@ def llama(*, seed: int = 0, kv_heads: int = 2, layers: int = 2, **fields) -> Lla
     return LlamaForCausalLM(config).eval().requires_grad_(False)
 
 
-def saved(folder: Path, **fields) -> Path:
-    llama(**fields).save_pretrained(folder)
+def saved(folder: Path, model: LlamaForCausalLM | None = None, **fields) -> Path:
+    (model or llama(**fields)).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
 

@@ -1,0 +1,136 @@
+"""A folder of safetensors -> a model that holds all of it; what its files say of precision and memory before that."""
+
+import gc
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from dropeact.axes import InputError
+from dropeact.checkpoints import memory
+from dropeact.checkpoints.source import WEIGHTS
+
+COMPUTED = "rotary_emb.inv_freq"  # what old files store of a rotation, and every model works out anew
+TELLING = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
+FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+
+
+def model_in(folder: Path, *, dtype: torch.dtype, device: str | torch.device, attention: str | None) -> PreTrainedModel:
+    """Load the model of a folder, from its safetensors alone.
+
+    Raises
+    ------
+    InputError
+        When memory does not hold it, the files cannot be read, or model and files differ in a weight.
+    """
+    if str(device) == "cpu":
+        _check_memory(folder, dtype)
+    where = {} if str(device) == "cpu" else {"device_map": "auto" if device == "auto" else {"": device}}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **where,
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
+        ) from error
+    except Exception as error:  # transformers raises whatever a config that it does not know leads to
+        raise InputError(
+            f"expected a readable checkpoint in {folder}; got {first_line(error)}; copy it again, or save it as dense "
+            "weights with a plain config"
+        ) from error
+    model, report = loaded
+    _check_complete(model, report, folder)
+    _check_head(model, folder)
+    gc.collect()
+    return model
+
+
+def is_spread(model: PreTrainedModel) -> bool:
+    """Whether accelerate moves tensors between the devices that hold parts of a model."""
+    return len(_places(model)) > 1
+
+
+def precision(folder: Path) -> torch.dtype:
+    """Return the narrowest type that holds every weight of a folder exactly; float32 where it has none in floats."""
+    found = {dtype for _, dtype in _stored(folder) if dtype is not None}
+    widest = found.pop() if found else torch.float32
+    for dtype in found:
+        widest = torch.promote_types(widest, dtype)
+    return widest
+
+
+def first_line(error: Exception) -> str:
+    """An error's first line, behind its kind where that alone makes it plain."""
+    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return line if line and isinstance(error, TELLING) else f"{type(error).__name__} {line}".strip()
+
+
+def _stored(folder: Path) -> list[tuple[int, torch.dtype | None]]:
+    """The size of every weight and its type, None where that is no float, by the headers alone."""
+    found = []
+    for file in sorted(folder.glob(WEIGHTS)):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118 - no mapping
+                found += [(math.prod(part.get_shape()), FLOATS.get(part.get_dtype())) for part in slices]
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"expected a readable checkpoint in {folder}; got {file.name}: {first_line(error)}; copy it again"
+            ) from error
+    return found
+
+
+def _check_memory(folder: Path, dtype: torch.dtype) -> None:
+    """Refuse weights whose conversion would end the process; those used as they are stored are read from the disk."""
+    stored = _stored(folder)
+    if all(found == dtype for _, found in stored):
+        return
+    need, free = sum(count for count, _ in stored) * dtype.itemsize, memory.available(torch.device("cpu"))
+    if free is not None and need > free:
+        raise InputError(
+            f"expected {need / memory.GIB:.1f} GiB of free memory for {folder} in {str(dtype).removeprefix('torch.')}; "
+            f"got {free / memory.GIB:.1f}; use --dtype=bfloat16 or a larger machine"
+        )
+
+
+def _check_complete(model: Any, report: dict, folder: Path) -> None:
+    """Refuse a checkpoint that does not fill the model, or holds more than it, or is not all on its devices."""
+    if missing := sorted(report["missing_keys"]):
+        raise InputError(
+            f"expected all weights in {folder}; got none for {missing[0]} ({len(missing)} missing); copy it again"
+        )
+    if unknown := sorted(name for name in report["unexpected_keys"] if not name.endswith(COMPUTED)):
+        raise InputError(
+            f"expected a config that has a place for every weight in {folder}; got none for {unknown[0]} "
+            f"({len(unknown)} such weights); correct config.json"
+        )
+    if is_spread(model) and (offloaded := _places(model) & {"cpu", "disk"}):  # weights that are read are not there
+        raise InputError(
+            f"expected devices that hold all of {folder}; got parts on the {min(offloaded)}; use --dtype=bfloat16, "
+            "--device=cpu or more devices"
+        )
+
+
+def _check_head(model: Any, folder: Path) -> None:
+    """Refuse an output matrix of its own where the config ties it to the embeddings: whatever ties again loses it."""
+    head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    if model.config.tie_word_embeddings and head is not embedding and not torch.equal(head, embedding):
+        raise InputError(
+            f"expected tied weights to be equal in {folder}; got another lm_head than the embeddings; set "
+            "tie_word_embeddings to false in config.json"
+        )
+
+
+def _places(model: PreTrainedModel) -> set[str]:
+    return {str(place) for place in getattr(model, "hf_device_map", {}).values()}
