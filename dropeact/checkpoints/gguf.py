@@ -8,6 +8,14 @@ from dropeact.axes import InputError
 from dropeact.checkpoints.cache import cache_folder, made_once, sha256_of
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")  # those that tests read back; transformers maps names of more
+SIZES = {
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "intermediate_size": "feed_forward_length",
+}
 
 
 def dense_folder(sha256: str) -> Path:
@@ -74,6 +82,21 @@ def architecture(gguf: Path) -> str:
         raise InputError(f"expected weights in {gguf}; got none; copy it again, or merge its parts into one file")
     _check_rotation(read, name, gguf)
     return name
+
+
+def shape(gguf: Path) -> dict[str, Any]:
+    """Return the sizes that a GGUF file's header gives, by the names of a config.
+
+    Raises
+    ------
+    InputError
+        When it is damaged, or of an architecture that is not read from GGUF.
+    """
+    name, read = architecture(gguf), _read(gguf)
+    sizes = {field: _value(read, f"{name}.{key}", None) for field, key in SIZES.items()}
+    shapes = {tensor.name: tensor.shape.tolist() for tensor in read.tensors}
+    hidden_and_vocabulary = shapes.get("token_embd.weight", [0, 0])
+    return sizes | {"vocab_size": hidden_and_vocabulary[1], "tie_word_embeddings": "output.weight" not in shapes}
 
 
 def _check_rotation(read: Any, name: str, gguf: Path) -> None:

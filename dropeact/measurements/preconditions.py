@@ -14,15 +14,14 @@ READ_ALIKE = 4  # texts that both tokenizers read
 
 
 def same_depth(pair: Pair) -> None:
-    """Refuse two models of different depth, where both have a config to read.
+    """Refuse two models of different depth.
 
     Raises
     ------
     InputError
         When one has more layers than the other.
     """
-    named = [identifier for identifier in (pair.rope, pair.drope) if source(identifier).kind in ("folder", "hub")]
-    layers = [shapes.config_of(identifier).get("num_hidden_layers") for identifier in named]
+    layers = [shapes.config_of(identifier).get("num_hidden_layers") for identifier in (pair.rope, pair.drope)]
     if len(set(layers)) > 1:
         raise InputError(
             f"expected two models with as many layers; got {layers[0]} and {layers[1]}; "

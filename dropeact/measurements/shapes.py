@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dropeact.checkpoints.source import read_config, source
+from dropeact.checkpoints import gguf
+from dropeact.checkpoints.source import read_config, recipe_of, source
 
 SMOLLM2_SHAPE = {
     "hidden_size": 576,
@@ -18,15 +19,19 @@ SMOLLM2_SHAPE = {
 
 
 def config_of(identifier: str) -> dict[str, Any]:
-    """The config of a checkpoint as a dict."""
+    """The config of a checkpoint as a dict, or what of it a GGUF file's header says; an adapter's is its parent's."""
     found = source(identifier)
+    if found.kind == "adapter":
+        return config_of(recipe_of(Path(found.place))["source"]["id"])
+    if found.kind == "gguf":
+        return gguf.shape(Path(found.place))
     if found.kind == "folder":
         return read_config(Path(found.place))
     if found.kind == "hub":
         from huggingface_hub import hf_hub_download
 
         return json.loads(Path(hf_hub_download(found.place, "config.json", revision=found.revision)).read_text())
-    return SMOLLM2_SHAPE  # embedded, or a GGUF file: the shape of the default pair until it is dequantised
+    return SMOLLM2_SHAPE  # embedded
 
 
 def parameters(identifier: str) -> int:
@@ -37,9 +42,10 @@ def parameters(identifier: str) -> int:
 
 def parameters_per_layer(config: dict[str, Any]) -> int:
     """Projections and MLP of one layer."""
-    hidden = config["hidden_size"]
-    kv = hidden * config.get("num_key_value_heads", config["num_attention_heads"]) // config["num_attention_heads"]
-    return 2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * config["intermediate_size"]
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    head_dim = config.get("head_dim") or hidden // heads
+    kv_heads = config.get("num_key_value_heads") or heads
+    return 2 * hidden * head_dim * (heads + kv_heads) + 3 * hidden * config["intermediate_size"]
 
 
 def embedding_parameters(config: dict[str, Any]) -> int:

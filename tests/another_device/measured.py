@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -76,8 +77,8 @@ def main(folder: Path) -> None:
     """Both runs, below the folder."""
     texts = folder / "texts.jsonl"
     texts.write_text("".join(json.dumps({"text": passage.text}) + "\n" for passage in corpus.passages()[:16]))
-    pair = pairs.of(saved(folder / "rope", 0), saved(folder / "drope", 1))
-    asked: dict[str, Any] = {"texts": str(texts), "sets": "core,observe,behaviour,ablation"}
+    pair = replace(pairs.of(saved(folder / "rope", 0), saved(folder / "drope", 1)), published=True)
+    asked: dict[str, Any] = {"texts": str(texts), "sets": "all", "lengths": (256,)}
     measure(Request(pair, device="cpu", **asked), folder / "cpu")
     with moved_there(pair), pretended.pretending():
         measure(Request(pair, device=pretended.NAME, **asked), folder / pretended.NAME)

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import cache, embedded
+from dropeact.checkpoints import gguf as gguf_files
 from dropeact.checkpoints.load import drop, load, resolve
 from tests.checkpoints import tiny
 
@@ -133,6 +134,15 @@ def test_other_architectures_are_read_and_named_against_the_model_written(tmp_pa
     torch.testing.assert_close(checkpoint.model(TOKENS).logits, qwen(kind)(TOKENS).logits, atol=1e-4, rtol=0)
     assert checkpoint.identity["architecture"] == kind
     assert (drop(checkpoint).model(TOKENS).logits - checkpoint.model(TOKENS).logits).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_sizes_in_a_header_against_the_config_of_the_model_written(tmp_path, kind):
+    model = tiny.llama() if kind == "llama" else qwen(kind)
+    written(tmp_path / "tiny.gguf", model, tiny.tokenizer())
+    sizes = gguf_files.shape(tmp_path / "tiny.gguf")
+    assert sizes.pop("head_dim") == (128 if kind == "qwen3" else None)  # what a Llama's header leaves out
+    assert sizes == {name: getattr(model.config, name) for name in sizes}
 
 
 def test_an_architecture_that_is_not_read_from_gguf_is_refused_by_name(tmp_path, monkeypatch):

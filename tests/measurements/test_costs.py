@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 
 from dropeact import pairs
+from dropeact.checkpoints import adapters
 from dropeact.measurements import costs, plan, shapes
 from dropeact.measurements.core import LOSS_LENGTH
 from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.request import Request
 from dropeact.store import Store
+from tests import tiny_models
+from tests.checkpoints import tiny
+from tests.checkpoints.test_gguf import written
 
 SCALING = Path(__file__).parents[2] / "docs" / "scaling.md"
 LLAMA_2_7B = {
@@ -36,3 +40,31 @@ def test_the_costs_of_the_published_pair_are_those_of_the_documentation(sets, tm
     minutes = flops / costs.EFFECTIVE_FLOPS["cuda"] / 60
     row = f"| {sets} | {asked / 1e6:.2f} | {passed / 1e6:.2f} | {flops:.1e} | {minutes:.1f} |".replace("e+", "e")
     assert row in SCALING.read_text().splitlines()
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"])
+def test_parameters_against_a_count_of_the_matrices(kind, tmp_path):
+    model = tiny_models.of(kind)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").touch()
+    matrices = sum(weight.numel() for weight in model.parameters() if weight.dim() == 2)
+    assert shapes.parameters(str(tmp_path)) == matrices
+
+
+def test_a_config_that_leaves_key_heads_and_head_dim_open_is_that_of_as_many_as_query_heads(tmp_path, monkeypatch):
+    monkeypatch.setattr(shapes, "config_of", lambda identifier: LLAMA_2_7B | {"num_key_value_heads": None})
+    assert shapes.parameters("any") == 6_738_149_376  # without norms
+
+
+@pytest.mark.parametrize("kind", ["gguf", "adapter"])
+def test_the_size_of_what_has_no_config_beside_it_is_its_own(kind, tmp_path):
+    """Neither is of the default pair's shape."""
+    config = tiny.llama().config
+    if kind == "gguf":
+        written(tmp_path / "tiny.gguf", tiny.llama(), tiny.tokenizer())
+        place = tmp_path / "tiny.gguf"
+    else:
+        made_from = {"id": str(tiny.saved(tmp_path / "model")), "sha256": "0"}
+        adapters.save(place := tmp_path / "adapter", {}, {"source": made_from, "tokens": 1})
+    assert shapes.config_of(str(place))["num_hidden_layers"] == config.num_hidden_layers
+    assert shapes.parameters(str(place)) == shapes.parameters(str(tiny.saved(tmp_path / "same")))
