@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks.passes import CORE, WITH_ENTROPY, WITHOUT_ENTROPY, plain, probed
 from dropeact import pairs
 from dropeact.axes import COLUMNS
-from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.dropping import dropped
 from dropeact.measurements.plan import Measuring, Request, tasks
 from dropeact.pairs import Pair
 from dropeact.store import Store

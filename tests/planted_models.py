@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.dropping import dropped
 from dropeact.corpus.facts import Fact
 
 BYTES = 256

@@ -24,7 +24,7 @@ from transformers import (
     SmolLM3Config,
 )
 
-from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.dropping import dropped
 
 VOCABULARY = 97
 HEADS = {"mha": 4, "gqa": 2, "mqa": 1}

@@ -9,7 +9,8 @@ import torch
 from transformers import SmolLM3Config, SmolLM3ForCausalLM
 
 from dropeact.axes import InputError
-from dropeact.checkpoints.drope import NORM_TYPES, dropped
+from dropeact.checkpoints.drope import NORM_TYPES
+from dropeact.checkpoints.dropping import dropped
 from dropeact.checkpoints.load import Checkpoint, dense, load
 from dropeact.checkpoints.source import source
 from dropeact.checkpoints.weights import precision

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, embedded, gguf, hub
-from dropeact.checkpoints.drope import dropped, unrotated
+from dropeact.checkpoints.dropping import dropped, unrotated
 from dropeact.checkpoints.identity import resolve, softmax_scale_of
 from dropeact.checkpoints.products import by_onednn
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source

@@ -19,7 +19,8 @@ from torch.optim import AdamW
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, recipes, trainables
-from dropeact.checkpoints.drope import NORM_TYPES, dropped, restored
+from dropeact.checkpoints.drope import NORM_TYPES
+from dropeact.checkpoints.dropping import dropped, restored
 from dropeact.checkpoints.load import Checkpoint, load
 from dropeact.checkpoints.log import Log, read
 from dropeact.checkpoints.loop import Loop, bins_of

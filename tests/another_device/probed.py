@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from benchmarks.passes import EVERYTHING
-from dropeact.checkpoints.drope import unrotated
+from dropeact.checkpoints.dropping import unrotated
 from dropeact.probes.probing import probing
 from tests import tiny_models
 from tests.another_device import pretended

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, trainables
-from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.dropping import dropped
 from tests.checkpoints import tiny
 
 

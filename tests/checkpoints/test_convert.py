@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from dropeact.axes import InputError
 from dropeact.checkpoints.convert import convert
-from dropeact.checkpoints.drope import dropped, restored
+from dropeact.checkpoints.dropping import dropped, restored
 from dropeact.checkpoints.load import load
 from tests import tiny_models
 from tests.checkpoints import tiny

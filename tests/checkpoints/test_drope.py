@@ -5,14 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM, DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 from dropeact.axes import InputError
-from dropeact.checkpoints.drope import (
-    ATTENTION_TYPES,
-    Qwen2DropeConfig,
-    Qwen2DropeForCausalLM,
-    dropped,
-    restored,
-    unrotated,
-)
+from dropeact.checkpoints.drope import Qwen2DropeConfig, Qwen2DropeForCausalLM
+from dropeact.checkpoints.dropping import dropped, restored, unrotated
+from dropeact.checkpoints.source import ATTENTION_TYPES
 from tests.checkpoints import tiny
 
 TOKENS = torch.randint(1, 320, (2, 24), generator=torch.Generator().manual_seed(7))

@@ -15,7 +15,7 @@ from dropeact import bundled, pairs
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded, memory
 from dropeact.checkpoints.convert import convert
-from dropeact.checkpoints.drope import unrotated
+from dropeact.checkpoints.dropping import unrotated
 from dropeact.checkpoints.load import drop, load, resolve
 from dropeact.checkpoints.weights import is_spread
 from dropeact.measurements.measuring import Measuring

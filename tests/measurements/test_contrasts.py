@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dropeact.axes import SINK_THRESHOLD
-from dropeact.checkpoints.drope import dropped
+from dropeact.checkpoints.dropping import dropped
 from dropeact.measurements import contrasts
 from dropeact.measurements.observe import observe
 from tests import tiny_models

@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from dropeact.axes import InputError
-from dropeact.checkpoints.drope import ATTENTION_TYPES, unrotated
-from dropeact.checkpoints.source import SUPPORTED
+from dropeact.checkpoints.dropping import unrotated
+from dropeact.checkpoints.source import ATTENTION_TYPES, SUPPORTED
 from dropeact.measurements.attention import READINGS
 from dropeact.measurements.observe import EVERYTHING, observe
 from dropeact.probes.architectures import KNOWN, architecture_of, blocks_of, head_dim
