@@ -40,7 +40,7 @@ def edit(folder, **fields):
 
 def test_local_folder_gives_the_saved_logits_against_itself(folder):
     checkpoint = load(str(folder))
-    torch.testing.assert_close(checkpoint.model(TOKENS).logits, tiny.llama()(TOKENS).logits, atol=1e-6, rtol=0)
+    torch.testing.assert_close(checkpoint.model(TOKENS).logits, tiny.llama()(TOKENS).logits, atol=1e-5, rtol=0)
     assert not any(weight.requires_grad for weight in checkpoint.model.parameters())
     assert checkpoint.identity["rope"]
     assert checkpoint.identity == resolve(str(folder))
