@@ -23,7 +23,7 @@ from dropeact.joining import joined
 from dropeact.measured import Measured, natural, replication
 from dropeact.pairs import Pair
 from dropeact.store import Store
-from dropeact.verdicts.engine import Evaluated, evaluate
+from dropeact.verdicts.evaluation import Evaluated, evaluate
 from dropeact.verdicts.registry import Claim, Function, Kind
 from dropeact.verdicts.rule import Outcome
 from tests import synthetic_results as synthetic

@@ -11,7 +11,7 @@ from dropeact.measurements import ablation, disruption_by_threshold
 from dropeact.measurements.atlas import ABLATIONS
 from dropeact.pairs import Pair
 from dropeact.report.ablation_figures import DRAWINGS
-from dropeact.report.figures import draw_stored
+from dropeact.report.drawing import draw_stored
 from dropeact.store import Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims

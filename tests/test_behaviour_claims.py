@@ -10,7 +10,7 @@ from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS
 from dropeact.measured import of_run
 from dropeact.pairs import Pair
 from dropeact.report import knowledge_figures, retrieval_figures
-from dropeact.report.figures import draw_stored
+from dropeact.report.drawing import draw_stored
 from dropeact.store import Cell, Store
 from dropeact.verdicts.engine import judge
 from dropeact.verdicts.registry import load_claims

@@ -16,7 +16,7 @@ from dropeact.estimators import mean
 from dropeact.estimators.regions import at_least
 from dropeact.measured import natural
 from dropeact.verdicts import Claim, load_claims
-from dropeact.verdicts.engine import evaluate
+from dropeact.verdicts.evaluation import evaluate
 from dropeact.verdicts.rule import decide
 
 DIFFERENT = {"drope": {"query_count": 0.5, "key_count": 0.5, "surge": 6.0, "peak": 0.5, "entropy": 0.4, "massive": 0.5}}

@@ -21,7 +21,8 @@ from dropeact.report import (
     sensitivity,
 )
 from dropeact.report.audit_figure import audit_figure
-from dropeact.report.figures import Figure, draw, draw_stored
+from dropeact.report.drawing import Figure, draw_stored
+from dropeact.report.figures import draw
 from dropeact.report.overview_figure import overview_figure
 from dropeact.report.render import findings
 from dropeact.report.tables import complete

@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
-from dropeact.report.figures import COLOURS, Drawing, band, mark_write, mosaic
+from dropeact.report.drawing import COLOURS, Drawing, band, mark_write, mosaic
 from dropeact.report.words import NAMES
 
 STUDY_LAYER = 1

@@ -9,7 +9,7 @@ from dropeact.estimators import Estimate
 from dropeact.estimators.prediction import PublishedEffect, Replication, published_effect, replication
 from dropeact.report.words import number
 from dropeact.verdicts import load_claims
-from dropeact.verdicts.engine import Evaluated, outcomes
+from dropeact.verdicts.evaluation import Evaluated, outcomes
 
 
 def replications(directory: Path) -> dict[str, Replication]:

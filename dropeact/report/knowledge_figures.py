@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from dropeact.estimators import tasks
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing
+from dropeact.report.drawing import COLOURS, Drawing
 from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, TICKS, paint_hidden, with_interval
 from dropeact.report.words import NAMES
 

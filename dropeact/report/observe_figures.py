@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from dropeact.axes import SINK_THRESHOLD
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing, band, mark_write, mosaic
+from dropeact.report.drawing import COLOURS, Drawing, band, mark_write, mosaic
 from dropeact.report.words import NAMES
 
 CLASSES = {"first": "first token", "massive": "massive activations", "ordinary": "ordinary tokens"}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from dropeact.report import words
 from dropeact.report.distance import Distance, distance
-from dropeact.report.figures import STYLE, Figure, save
+from dropeact.report.drawing import STYLE, Figure, save
 from dropeact.verdicts.records import Record
 
 LINEAR = 1.0  # standard deviations; beyond them the axis is logarithmic

@@ -17,8 +17,8 @@ from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
 from dropeact.report.controls import controls
 from dropeact.report.distance import falls_short
+from dropeact.report.drawing import Figure
 from dropeact.report.extent import extents
-from dropeact.report.figures import Figure
 from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.tables import perplexities
 from dropeact.verdicts import Record

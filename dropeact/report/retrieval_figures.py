@@ -11,7 +11,7 @@ from dropeact.corpus.retrieval import ERRORS, FORMS, NEAR_MISSES
 from dropeact.estimators import tasks
 from dropeact.estimators.accuracy import wilson
 from dropeact.measured import Measured
-from dropeact.report.figures import COLOURS, Drawing
+from dropeact.report.drawing import COLOURS, Drawing
 from dropeact.report.observed.answers import shared_length
 from dropeact.report.words import NAMES
 

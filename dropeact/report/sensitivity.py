@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from dropeact.axes import MASSIVE_THRESHOLD, SINK_THRESHOLD
 from dropeact.estimators import Region
 from dropeact.report import words
-from dropeact.report.figures import STYLE, Figure, save
+from dropeact.report.drawing import STYLE, Figure, save
 from dropeact.verdicts import robustness
 from dropeact.verdicts.robustness import Setting, Strip
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from dropeact.axes import InputError
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.files import read_dataset
-from dropeact.report.figures import COLOURS, STYLE, Figure, save
+from dropeact.report.drawing import COLOURS, STYLE, Figure, save
 
 FILE = "trajectory.nc"
 TITLE = "How the reorganisation forms during recalibration"

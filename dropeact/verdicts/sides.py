@@ -10,7 +10,8 @@ from dropeact.axes import COLUMNS, InputError
 from dropeact.run_file import checked_run
 from dropeact.store import Store
 from dropeact.verdicts import expected
-from dropeact.verdicts.engine import Evaluated, judged, outcomes
+from dropeact.verdicts.engine import judged
+from dropeact.verdicts.evaluation import Evaluated, outcomes
 from dropeact.verdicts.records import RESTORE, Record, read_verdicts
 from dropeact.verdicts.registry import Claim
 

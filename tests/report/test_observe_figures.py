@@ -10,7 +10,7 @@ from dropeact.axes import COLUMNS, HALVES, InputError
 from dropeact.measured import of_run
 from dropeact.report import observe_figures
 from dropeact.report.audit_figure import audit_figure
-from dropeact.report.figures import draw_stored, save
+from dropeact.report.drawing import draw_stored, save
 from dropeact.store import Cell, Store
 from tests.synthetic_results import PAIR, results
 

@@ -8,7 +8,7 @@ from dropeact.axes import Column
 from dropeact.measured import natural
 from dropeact.store import Store
 from dropeact.verdicts import load_claims
-from dropeact.verdicts.engine import evaluate
+from dropeact.verdicts.evaluation import evaluate
 from dropeact.verdicts.rule import decide
 from tests.synthetic_results import results
 

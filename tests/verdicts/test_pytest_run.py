@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dropeact.report.explain import explained
+from dropeact.verdicts import registry
 from tests.synthetic_results import PAIR, results
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +132,13 @@ def test_claims_of_a_users_own_need_no_accepted_verdict_on_a_locked_pair(tmp_pat
     assert (shown in run.stdout) == (status == 1)
 
 
+@pytest.fixture
+def forgotten_afterwards(monkeypatch):
+    """Claims that a test registers in this process, where the tests after it would judge them, too."""
+    monkeypatch.setattr(registry, "REGISTRY", registry.load_claims())
+
+
+@pytest.mark.usefixtures("forgotten_afterwards")
 def test_the_claim_that_the_documentation_shows_is_judged_and_explained(tmp_path):
     code = (ROOT / "docs" / "claims.md").read_text().split("```python\n")[1].split("```")[0]
     (tmp_path / "mine.py").write_text(code)
