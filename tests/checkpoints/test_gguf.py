@@ -164,6 +164,17 @@ def test_dense_weights_are_made_once(gguf_file, monkeypatch):
     load(str(gguf_file))
 
 
+@pytest.mark.parametrize("kind", ["a file", "closed"])
+def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_variable(gguf_file, tmp_path, monkeypatch, kind):
+    place = tmp_path / "taken"
+    place.touch() if kind == "a file" else place.mkdir()
+    monkeypatch.setenv("DROPEACT_CACHE", str(place))
+    if kind == "closed":  # root may write anywhere
+        monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match=r"expected a cache that can be written; got .*taken.*variable DROPEACT_CACHE"):
+        load(str(gguf_file))
+
+
 def test_truncated_gguf_is_refused_and_nothing_is_cached(gguf_file, tmp_path):
     gguf_file.write_bytes(gguf_file.read_bytes()[:2000])
     for read in (load, resolve):
