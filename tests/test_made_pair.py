@@ -79,6 +79,7 @@ def test_the_converted_checkpoint_is_the_dropped_column(made, measured):
         torch.testing.assert_close(converted[name], weight, atol=0, rtol=0)
 
 
+@pytest.mark.usefixtures("measured")
 def test_every_claim_of_the_core_set_is_judged_on_the_made_pair(made):
     home, _ = made
     records = [record for record in judge(home / "run") if record.set == "core"]
