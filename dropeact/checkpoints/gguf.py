@@ -4,7 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dropeact.axes import InputError
+from dropeact.checkpoints import memory
 from dropeact.checkpoints.cache import cache_folder, made_once, sha256_of
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")  # those that tests read back; transformers maps names of more
@@ -34,12 +37,14 @@ def dequantise(gguf: Path, folder: Path) -> None:
     Raises
     ------
     InputError
-        When the file cannot be read as a GGUF of a supported architecture, or lacks its tokenizer or a weight.
+        When the file cannot be read as a GGUF of a supported architecture, lacks its tokenizer or a weight, or memory
+        does not hold its weights in float32.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": gguf.name, "local_files_only": True}
-    architecture(gguf)
+    _, read = _checked(gguf)
+    _check_memory(read, gguf)
     try:
         with tempfile.TemporaryDirectory() as alone:  # transformers would read a config or an adapter beside the file
             (Path(alone) / gguf.name).symlink_to(gguf.resolve())
@@ -72,6 +77,11 @@ def architecture(gguf: Path) -> str:
     InputError
         When it is damaged or empty, or its architecture or its rotation is not read from GGUF.
     """
+    return _checked(gguf)[0]
+
+
+def _checked(gguf: Path) -> tuple[str, Any]:
+    """A file's architecture and its header, refused where its weights would not be those of the model."""
     read = _read(gguf)
     name = str(_value(read, "general.architecture", "none"))
     if name not in ARCHITECTURES:
@@ -81,7 +91,7 @@ def architecture(gguf: Path) -> str:
     if not read.tensors:
         raise InputError(f"expected weights in {gguf}; got none; copy it again, or merge its parts into one file")
     _check_rotation(read, name, gguf)
-    return name
+    return name, read
 
 
 def shape(gguf: Path) -> dict[str, Any]:
@@ -92,11 +102,22 @@ def shape(gguf: Path) -> dict[str, Any]:
     InputError
         When it is damaged, or of an architecture that is not read from GGUF.
     """
-    name, read = architecture(gguf), _read(gguf)
+    name, read = _checked(gguf)
     sizes = {field: _value(read, f"{name}.{key}", None) for field, key in SIZES.items()}
     shapes = {tensor.name: tensor.shape.tolist() for tensor in read.tensors}
     hidden_and_vocabulary = shapes.get("token_embd.weight", [0, 0])
     return sizes | {"vocab_size": hidden_and_vocabulary[1], "tie_word_embeddings": "output.weight" not in shapes}
+
+
+def _check_memory(read: Any, gguf: Path) -> None:
+    """Refuse weights whose dequantisation would end the process."""
+    need = memory.FLOAT * sum(int(tensor.n_elements) for tensor in read.tensors)
+    free = memory.available(torch.device("cpu"))
+    if free is not None and need > free:
+        raise InputError(
+            f"expected {need / memory.GIB:.1f} GiB of free memory to dequantise {gguf}; got {free / memory.GIB:.1f}; "
+            "use a larger machine, or its safetensors"
+        )
 
 
 def _check_rotation(read: Any, name: str, gguf: Path) -> None:

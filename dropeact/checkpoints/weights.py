@@ -98,9 +98,12 @@ def _check_memory(folder: Path, dtype: torch.dtype) -> None:
         return
     need, free = sum(count for count, _ in stored) * dtype.itemsize, memory.available(torch.device("cpu"))
     if free is not None and need > free:
+        remedy = (
+            "measure with --dtype=bfloat16, or on a larger machine" if dtype.itemsize > 2 else "use a larger machine"
+        )
         raise InputError(
             f"expected {need / memory.GIB:.1f} GiB of free memory for {folder} in {str(dtype).removeprefix('torch.')}; "
-            f"got {free / memory.GIB:.1f}; use --dtype=bfloat16 or a larger machine"
+            f"got {free / memory.GIB:.1f}; {remedy} a larger machine"
         )
 
 

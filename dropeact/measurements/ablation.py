@@ -32,12 +32,13 @@ CHARTING = (atlases, perplexity, ablations, edits, resuming, *core.PROBES)
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
     """Every cell in the order of measuring: model by model, what claims rest on first."""
+    charted = whole_passes(measuring)
     for column in COLUMNS:
         for half in HALVES:
             yield from (effects(measuring, column, half, condition) for condition in EFFECTS)
             yield from (losses(measuring, column, half, condition) for condition in LOSSES)
             yield from (decoded(measuring, column, half, condition) for condition in DECODED)
-            yield from (atlas(measuring, column, half, name) for name in atlases.ABLATIONS)
+            yield from (atlas(measuring, column, half, name, charted) for name in atlases.ABLATIONS)
             yield losses_by_threshold(measuring, column, half)
 
 
@@ -111,8 +112,8 @@ def few(measuring: Measuring, column: str, half: str) -> tuple[Tensor, list[str]
     return tokens[places], [ids[place] for place in places]
 
 
-def atlas(measuring: Measuring, column: str, half: str, name: str) -> Task:
-    """Loss with parts of one layer left out, for every layer, on some passages of one half."""
+def atlas(measuring: Measuring, column: str, half: str, name: str, charted: float) -> Task:
+    """Loss with parts of one layer left out, for every layer, on some passages of one half; `charted` passes a text."""
     asked = {"condition": name, "length": ATLAS_LENGTH, "texts": ATLAS_TEXTS}
     cell = measuring.cell(column, "passages", half, f"atlas.{name}", CHARTING, **asked)
 
@@ -121,7 +122,7 @@ def atlas(measuring: Measuring, column: str, half: str, name: str) -> Task:
         return atlases.atlas(measuring.checkpoint(column).model, tokens, name, ids=ids, halves=[half] * len(ids))
 
     texts = min(ATLAS_TEXTS, measuring.count("passages", half))
-    passes = round(texts * whole_passes(measuring) * ATLAS_LENGTH / core.LOSS_LENGTH)
+    passes = round(texts * charted * ATLAS_LENGTH / core.LOSS_LENGTH)
     return Task(cell, passes, measure, PACE)
 
 

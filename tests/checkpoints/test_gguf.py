@@ -175,6 +175,17 @@ def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_variable(gguf
         load(str(gguf_file))
 
 
+def test_a_gguf_that_memory_cannot_hold_dequantised_is_refused_and_nothing_is_cached(gguf_file, tmp_path, monkeypatch):
+    weights = 4 * sum(weight.numel() for weight in tiny.llama().parameters())
+    for free in (weights - 1, weights):
+        monkeypatch.setattr(gguf_files.memory, "available", lambda device, free=free: free)
+        if free < weights:
+            with pytest.raises(InputError, match=r"GiB of free memory to dequantise .*tiny\.gguf; got"):
+                gguf_files.dequantised(gguf_file)
+            assert not list((tmp_path / "cache" / "dense").glob("*/"))
+    assert gguf_files.dequantised(gguf_file).is_dir()
+
+
 def test_truncated_gguf_is_refused_and_nothing_is_cached(gguf_file, tmp_path):
     gguf_file.write_bytes(gguf_file.read_bytes()[:2000])
     for read in (load, resolve):
