@@ -14,6 +14,7 @@ import xarray as xr
 import dropeact
 from dropeact import pairs
 from dropeact.axes import InputError
+from dropeact.corpus.retrieval import DEPTHS, KEYS
 from dropeact.measured import MissingMeasurement, natural
 from dropeact.measurements import core, plan
 from dropeact.report.accept import accept
@@ -260,7 +261,19 @@ def test_the_set_long_needs_lengths_and_gives_a_cell_per_length(checkpoint, text
         plan.tasks(plan.Measuring(plan.Request(pair, texts=texts, sets="long"), Store(tmp_path)))
     request = plan.Request(pair, texts=texts, sets="long", lengths=plan.token_counts("1024, 512", "--lengths"))
     names = [task.cell.measurement for task in plan.tasks(plan.Measuring(request, Store(tmp_path)))]
-    assert names[-12:] == ["long_retrieval.512", "long_retrieval.512", "long_retrieval.1024", "long_retrieval.1024"] * 3
+    assert names[-8:] == ["long_retrieval.512", "long_retrieval.512", "long_retrieval.1024", "long_retrieval.1024"] * 2
+
+
+def test_the_set_long_hides_as_many_numbers_at_each_depth_as_are_asked_for(checkpoint, texts, tmp_path):
+    pair = pairs.of(str(checkpoint), str(checkpoint))
+    few, all_ = (
+        plan.Measuring(plan.Request(pair, texts=texts, sets="long", lengths=(512,), numbers=n), Store(tmp_path))
+        for n in (4, KEYS)
+    )
+    task, whole = plan.tasks(few)[-1], plan.tasks(all_)[-1]
+    measured = task.measure()
+    assert np.unique(measured["needle_depth"], return_counts=True)[1].tolist() == [2] * len(DEPTHS)
+    assert (task.cell.key != whole.cell.key, whole.passes) == (True, task.passes * KEYS // 4)
 
 
 def test_the_config_says_the_training_length_where_the_pair_does_not(checkpoint, texts, tmp_path):

@@ -9,7 +9,7 @@ from fixtures.options import asked, pytest_addoption
 from fixtures.verdicts import requested
 from tests.synthetic_results import results
 
-HOW = ["--texts=mine.jsonl", "--only=long", "--lengths=4096", "--device=cpu", "--dtype=float32"]
+HOW = ["--texts=mine.jsonl", "--only=long", "--lengths=4096", "--numbers=4", "--device=cpu", "--dtype=float32"]
 
 
 def given(*words):

@@ -54,6 +54,8 @@ RECALIBRATE = ["recalibrate", "embedded:smollm2-135m", "new", "--corpus=none.txt
         (["measure", "--rope=a", "--drope=b", "--out=run", "--arm=foo"], "expected --arm among first, bos, separator"),
         ([*MEASURE, "--only=foo"], "got 'foo'; correct --only"),
         ([*MEASURE, "--lengths=512"], "expected --only=long beside --lengths"),
+        ([*MEASURE, "--numbers=4"], "expected --only=long beside --numbers"),
+        ([*MEASURE, "--only=long", "--lengths=512", "--numbers=1"], "2 or more, in --numbers; got '1'"),
         (["harness", "--tasks=,", "--out=run"], "expected a task in --tasks"),
         (["harness", "--tasks=a", "--limit=0", "--out=run"], "expected a --limit of 1 or more; got 0"),
         (["harness", "--tasks=a", "--dtype=foo", "--out=run"], "expected --dtype among"),

@@ -12,6 +12,7 @@ from dropeact.cli.options import (
     DropeOption,
     DtypeOption,
     LengthsOption,
+    NumbersOption,
     OnlyOption,
     PairOption,
     RopeOption,
@@ -29,6 +30,7 @@ def measure(
     arm: ArmOption = None,
     only: OnlyOption = "core",
     lengths: LengthsOption = "",
+    numbers: NumbersOption = "",
     device: DeviceOption = None,
     dtype: DtypeOption = "float32",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say tokens, minutes, memory and downloads only.")] = False,
@@ -40,7 +42,11 @@ def measure(
     """
     from dropeact.measurements import plan
 
-    asked = (texts, only, device, dtype, plan.token_counts(lengths, "--lengths"))
+    asked = (
+        *(texts, only, device, dtype),
+        plan.token_counts(lengths, "--lengths"),
+        plan.hidden_numbers(numbers, "--numbers"),
+    )
     request = plan.Request(chosen(pair, rope, drope, arm), arm or "", *asked)
     if dry_run:
         from dropeact.measurements import costs

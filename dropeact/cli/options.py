@@ -25,6 +25,9 @@ TextsOption = Annotated[str | None, typer.Option("--texts", help="Your own corpu
 ArmOption = Annotated[str | None, typer.Option("--arm", help="first, bos or separator.")]
 OnlyOption = Annotated[str, typer.Option("--only", help="Sets: core, observe, behaviour, ablation, long, or all.")]
 LengthsOption = Annotated[str, typer.Option("--lengths", help="Tokens of the texts of the set long: 4096,8192.")]
+NumbersOption = Annotated[
+    str, typer.Option("--numbers", help="Numbers hidden at each depth of the texts of the set long (20).")
+]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cuda, cuda:0, mps, cpu, or auto: spread over all.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
 

@@ -4,22 +4,28 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from dropeact.axes import COLUMNS, HALVES
+from dropeact.axes import HALVES, Column
 from dropeact.corpus import retrieval as prompts
-from dropeact.measurements import attention, behaviour, completions, core, growing_cache, retrieval
+from dropeact.measurements import attention, behaviour, completions, core, growing_cache, retrieval, shapes
 from dropeact.measurements.measuring import Measuring, Task
+
+ASKED: tuple[Column, ...] = ("rope", "drope")  # the just-dropped model finds nothing in short texts already
+ATTENTION_PACE = 1.8  # time of attention's FLOPs relative to those of the weights, 8,192 and 16,384 tokens on a CPU
 
 
 def tasks(measuring: Measuring) -> Iterator[Task]:
     """Every cell, model by model and from short to long: each length is a cell of its own."""
-    for column in COLUMNS:
+    attention_per_token = shapes.attention_per_token(measuring.request.pair.rope)
+    for column in ASKED:
         for length in sorted(measuring.request.lengths):
-            yield from (found_numbers(measuring, column, half, length) for half in HALVES)
+            pace = behaviour.PACE * (1 + ATTENTION_PACE * attention_per_token * length)
+            yield from (found_numbers(measuring, column, half, length, pace) for half in HALVES)
 
 
-def found_numbers(measuring: Measuring, column: str, half: str, length: int) -> Task:
+def found_numbers(measuring: Measuring, column: str, half: str, length: int, pace: float) -> Task:
     """Hidden numbers of one half in texts of one length, asked of the undisturbed model."""
-    asked = {"length": length, "haystack": behaviour.haystack_hash()}
+    numbers = measuring.request.numbers
+    asked = {"length": length, "numbers": numbers, "haystack": behaviour.haystack_hash()}
     code = (retrieval, prompts, completions, growing_cache, attention, *core.PROBES)
     cell = measuring.cell(column, "passages", half, f"long_retrieval.{length}", code, **asked)
 
@@ -33,6 +39,7 @@ def found_numbers(measuring: Measuring, column: str, half: str, length: int) -> 
             lengths=(length,),
             verified=(),
             first_ids=measuring.first_ids(column),
+            keys=numbers,
         )
 
-    return Task(cell, behaviour.PASSES * length // 256, measure)
+    return Task(cell, behaviour.PASSES * numbers // prompts.KEYS * length // core.LOSS_LENGTH, measure, pace)

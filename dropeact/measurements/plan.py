@@ -14,10 +14,10 @@ from dropeact.measurements import ablation, behaviour, core, long_context, pheno
 from dropeact.measurements.measuring import Measuring, Task
 from dropeact.measurements.progress import Progress
 from dropeact.measurements.provenance import device_name, versions
-from dropeact.measurements.request import SETS, Request, token_counts
+from dropeact.measurements.request import SETS, Request, hidden_numbers, token_counts
 from dropeact.store import Store, canonical
 
-__all__ = ["Measuring", "Request", "check_same_pair", "measure_pair", "tasks", "token_counts"]
+__all__ = ["Measuring", "Request", "check_same_pair", "hidden_numbers", "measure_pair", "tasks", "token_counts"]
 
 
 def tasks(measuring: Measuring) -> list[Task]:

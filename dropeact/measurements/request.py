@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dropeact import corpus as corpora
-from dropeact.axes import InputError
+from dropeact.axes import HALVES, InputError
 from dropeact.checkpoints import load as checkpoints
 from dropeact.corpus import Passage
+from dropeact.corpus.retrieval import KEYS
 from dropeact.pairs import ARMS, Pair
 
 SETS = ("core", "observe", "behaviour", "ablation", "long")
@@ -24,6 +25,7 @@ class Request:
     device: str | None = None
     dtype: str = "float32"
     lengths: tuple[int, ...] = ()
+    numbers: int = KEYS  # hidden at each depth of the long texts
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured, before anything is loaded."""
@@ -32,6 +34,8 @@ class Request:
                 raise InputError(f"expected {option} among {', '.join(known)}; got {value!r}; choose one of them")
         if self.lengths and "long" not in self.chosen_sets:
             raise InputError("expected --only=long beside --lengths; got other sets; add long, or leave --lengths out")
+        if self.numbers != KEYS and "long" not in self.chosen_sets:
+            raise InputError("expected --only=long beside --numbers; got other sets; add long, or leave --numbers out")
         if self.device is not None:
             checkpoints.check_device(self.device)
 
@@ -75,3 +79,21 @@ def token_counts(text: str, option: str) -> tuple[int, ...]:
     if wrong := [part for part in parts if not part.isdecimal() or not int(part)]:
         raise InputError(f"expected numbers of tokens in {option}; got {wrong[0]!r}; write them like 4096,8192")
     return tuple(sorted({int(part) for part in parts}))
+
+
+def hidden_numbers(text: str, option: str) -> int:
+    """How many numbers to hide at each depth; an empty text gives as many as the suite hides by itself.
+
+    Raises
+    ------
+    InputError
+        When it is not a whole number, or leaves a half of the prompts empty.
+    """
+    if not text.strip():
+        return KEYS
+    if not text.strip().isdecimal() or int(text) < len(HALVES):
+        raise InputError(
+            f"expected how many numbers to hide at each depth, {len(HALVES)} or more, in {option}; got {text!r}; "
+            "write it like 4"
+        )
+    return int(text)

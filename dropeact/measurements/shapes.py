@@ -43,11 +43,24 @@ def parameters(identifier: str) -> int:
 def parameters_per_layer(config: dict[str, Any]) -> int:
     """Projections and MLP of one layer."""
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    head_dim = config.get("head_dim") or hidden // heads
     kv_heads = config.get("num_key_value_heads") or heads
-    return 2 * hidden * head_dim * (heads + kv_heads) + 3 * hidden * config["intermediate_size"]
+    return 2 * hidden * _head_dim(config) * (heads + kv_heads) + 3 * hidden * config["intermediate_size"]
 
 
 def embedding_parameters(config: dict[str, Any]) -> int:
     """The table of the tokens, twice where the head has one of its own."""
     return config["vocab_size"] * config["hidden_size"] * (1 if config.get("tie_word_embeddings") else 2)
+
+
+def attention_per_token(identifier: str) -> float:
+    """FLOPs of attention / FLOPs of the weights in a causal text, per token of its length: L H d / N.
+
+    A token meets T / 2 keys of T: 4 (T / 2) L H d FLOPs for scores and weighted values, beside 2 N for the weights.
+    """
+    config = config_of(identifier)
+    return config["num_hidden_layers"] * config["num_attention_heads"] * _head_dim(config) / parameters(identifier)
+
+
+def _head_dim(config: dict[str, Any]) -> int:
+    """Channels of one head: as the config says, else its share of the hidden ones."""
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]

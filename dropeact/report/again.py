@@ -7,6 +7,7 @@ from typing import Any
 
 from dropeact import pairs
 from dropeact.corpus import corpus_hash, passages
+from dropeact.corpus.retrieval import DEPTHS, KEYS
 from dropeact.measured import MissingMeasurement, Model, Protocol
 from dropeact.pairs import Pair
 from dropeact.store import Store
@@ -22,9 +23,7 @@ def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
     how += [] if run["dtype"] == "float32" else [f"--dtype={run['dtype']}"]
     how += [] if run["corpus"] == corpus_hash(passages()) else ["--texts=FILE"]  # the file that was given then
     how += [] if claim.set == "core" else [f"--only={claim.set}"]
-    if claim.set == "long":
-        asked = lengths(store, run["arm"])
-        how.append(f"--lengths={','.join(map(str, asked))}" if asked else pair.long_lengths)
+    how += long_texts(store, run["arm"]) or [pair.long_lengths] if claim.set == "long" else []
     how += [f"--claims={claim.function.__code__.co_filename}"] if claim.is_own else []
     words = ["pytest", "-m", "claims", *named(run), "--fresh", *how, f"--out=runs/{claim.id}", "-k", claim.id]
     return shlex.join(words)
@@ -51,10 +50,12 @@ def reached(pair: Pair) -> Pair:
     return pairs.of(pair.rope, pair.drope)
 
 
-def lengths(store: Store, arm: str) -> list[int]:
-    """The lengths at which long texts were measured; none where they were not."""
+def long_texts(store: Store, arm: str) -> list[str]:
+    """The options that ask for long texts as they were measured; none where they were not."""
     try:
         found = Model("rope", Protocol(arm=arm), store).measurement("long_retrieval")
     except MissingMeasurement:
         return []
-    return [int(length) for length in found["length"].values]
+    numbers = found.sizes["text"] // len(DEPTHS)
+    how = [f"--lengths={','.join(str(length) for length in found['length'].values)}"]
+    return how if numbers == KEYS else [*how, f"--numbers={numbers}"]

@@ -87,23 +87,34 @@ def paint_ranking(panels: Sequence[Axes], measured: Measured) -> None:
 
 
 def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
-    """Numbers found, by length (left) and by the depth of the needle at the longest length (right)."""
-    for model, data in measured.having("retrieval"):
+    """Numbers found, by length (left) and by the depth of the needle (right)."""
+    shorts = undisturbed(measured, "retrieval")
+    longs = undisturbed(measured, "long_retrieval")
+    for (model, form), short in shorts.items():
+        style = {"color": COLOURS[model], "marker": MARKERS[form], "lw": 1}
+        asked = dict(sorted((short | longs.get((model, form), {})).items()))
+        drawn = np.array([with_interval(exact) for exact in asked.values()])
+        label = f"{NAMES[model]}, {form}"
+        panels[0].errorbar(list(asked), drawn[:, 0], yerr=drawn[:, 1:].T, label=label, capsize=2, **style)
+        deepest = short[max(short)].groupby("needle_depth").mean()
+        panels[1].plot(deepest["needle_depth"], deepest, **style)
+    panels[0].set_xscale("log", base=2)
+    lengths = sorted({length for asked in (*shorts.values(), *longs.values()) for length in asked})
+    panels[0].set_xticks(lengths, [f"{length:,}" for length in lengths])
+    panels[0].set(xlabel="tokens", ylabel="share of numbers found", ylim=(-0.02, 1.02), title="by length")
+    panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title="by depth, longest short text")
+    panels[0].legend(frameon=False, fontsize=6)
+
+
+def undisturbed(measured: Measured, measurement: str) -> dict[tuple[str, str], dict[int, xr.DataArray]]:
+    """Whether each prompt's number was found, by (model, form) and length, where it was asked of every prompt."""
+    found = {}
+    for model, data in measured.having(measurement):
         exact = data["exact"].sel(condition="baseline")
         for form in (form for form in FORMS if form in exact["form"].values):
-            style = {"color": COLOURS[model.name], "marker": MARKERS[form], "lw": 1, "capsize": 2}
             asked = exact.sel(form=form).dropna("length", how="any")
-            drawn = np.array([with_interval(asked.sel(length=length)) for length in asked["length"].values])
-            label = f"{NAMES[model.name]}, {form}"
-            panels[0].errorbar(asked["length"], drawn[:, 0], yerr=drawn[:, 1:].T, label=label, **style)
-            deepest = asked.isel(length=-1).groupby("needle_depth").mean()
-            panels[1].plot(deepest["needle_depth"], deepest, color=style["color"], marker=style["marker"], lw=1)
-    panels[0].set_xscale("log", base=2)
-    lengths = sorted({int(n) for _, data in measured.having("retrieval") for n in data["length"].values})
-    panels[0].set_xticks(lengths, [str(length) for length in lengths])
-    panels[0].set(xlabel="tokens", ylabel="share of numbers found", ylim=(-0.02, 1.02), title="by length")
-    panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title="by depth, longest length")
-    panels[0].legend(frameon=False, fontsize=6)
+            found[model.name, form] = {int(length): asked.sel(length=length) for length in asked["length"].values}
+    return found
 
 
 def paint_errors(panels: Sequence[Axes], measured: Measured) -> None:
@@ -136,8 +147,8 @@ DRAWINGS = {
             "retrieval",
             "10",
             "Hidden numbers found",
-            "Exact match, undisturbed, with Wilson intervals; the same prompts for every model. Right: each model at "
-            "the longest length that it was asked at.",
+            "Exact match, undisturbed, with Wilson intervals; the same prompts for every model. Left: with "
+            "the texts of the set `long`, where it was measured. Right: each model at the longest length without them.",
             paint_retrieval,
             2,
         ),

@@ -8,6 +8,7 @@ import xarray as xr
 
 from dropeact import pairs
 from dropeact.axes import HALVES
+from dropeact.corpus.retrieval import DEPTHS, KEYS
 from dropeact.pairs import Pair
 from dropeact.report.again import command
 from dropeact.report.explain import explained
@@ -42,17 +43,20 @@ def test_the_printed_command_measures_the_same_checkpoints_and_the_claims_set(tm
     assert (request.first_tokens, str(run.results), chosen) == (pair.primary_arm, f"runs/{id}", id)
 
 
-def test_the_printed_command_keeps_arm_precision_and_the_stored_lengths(tmp_path):
+@pytest.mark.parametrize("numbers", [4, KEYS])
+def test_the_printed_command_keeps_arm_precision_and_the_stored_long_texts(numbers, tmp_path):
     store = Store(tmp_path)
     for length in (1024, 512):
-        data = xr.Dataset({"score": (("text", "length"), [[1.0]])}, {"text": ["a"], "condition": "baseline"})
         for half in HALVES:
-            cell = Cell("rope", "passages", "bos", half, f"long_retrieval.{length}")
-            store.save(cell, data.assign_coords(length=[length], text=[half]).expand_dims("condition"), {})
+            prompts = [f"{half}-{number}" for number in range(len(DEPTHS) * numbers // 2)]
+            score = ("condition", "text", "length"), [[[1.0]] * len(prompts)]
+            data = xr.Dataset({"score": score}, {"text": prompts, "condition": ["baseline"], "length": [length]})
+            store.save(Cell("rope", "passages", "bos", half, f"long_retrieval.{length}"), data, {})
     told = synthetic.run_record(KNOWN, 32) | {"arm": "bos", "dtype": "bfloat16"}
     claim = next(claim for claim in load_claims().values() if claim.set == "long")
     request, *_ = read(command(store, told, claim))
-    assert (request.first_tokens, request.dtype, request.lengths) == ("bos", "bfloat16", (512, 1024))
+    asked = request.first_tokens, request.dtype, request.lengths, request.numbers
+    assert asked == ("bos", "bfloat16", (512, 1024), numbers)
 
 
 @pytest.mark.parametrize(

@@ -130,17 +130,17 @@ def halves(measured: Measured) -> Table | None:
             model,
             form,
             ", ".join(f"{n:,}" for n, _ in parts),
+            " / ".join(str(n) for n in _sizes(parts[0][1]).values()),
             *(_by_half([a for _, a in parts], r) for r in RATES.values()),
         ]
         for (_, model, form), parts in groups.items()
     ]
-    sizes = " and ".join(f"{n} prompts in half {half}" for half, n in (_sizes(asked[-1][-1]) if asked else {}).items())
     return of_rows(
         "10",
         "The same rates in half A / half B",
-        f"Mean over the lengths named; {sizes}. A rate marked ≠ differs between the halves: their Wilson intervals do "
-        "not overlap, and the rate over all prompts is that of neither.",
-        ["form", "tokens", *RATES],
+        "Mean over the lengths named; n prompts in each half. A rate marked ≠ differs between the halves: their Wilson "
+        "intervals do not overlap, and the rate over all prompts is that of neither.",
+        ["form", "tokens", "n", *RATES],
         rows,
     )
 
