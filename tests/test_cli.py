@@ -10,9 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from dropeact import published
-from dropeact.cli import app
+from dropeact.cli import app, main
 from dropeact.cli.judging import claim_ids
 from dropeact.cli.options import pair_names
+from dropeact.measurements import plan
 from tests.synthetic_results import results
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)
@@ -68,3 +69,14 @@ def test_an_option_without_a_value_is_one_line_and_status_2(words):
     run = subprocess.run([sys.executable, "-m", "dropeact", *words], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"dropeact: expected a value behind {words[-1]}; got none; give one, or leave the option out\n"
+
+
+def test_an_interrupted_command_is_one_line_and_the_shells_status(monkeypatch, capsys, tmp_path):
+    def interrupted(request, out):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan, "measure_pair", interrupted)
+    monkeypatch.setattr(sys, "argv", ["dropeact", "measure", f"--out={tmp_path}"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err.count("\n")) == (130, 1)

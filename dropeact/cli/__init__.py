@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+INTERRUPTED = 130  # the shell's status for Ctrl-C
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 for command in (measuring.measure, measuring.harness):
@@ -43,7 +44,10 @@ def refuse_empty(words: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Run the command; unusable input, or a place that cannot be written, is one line and exit status 2."""
+    """Run the command; unusable input, or a place that cannot be written, is one line and exit status 2.
+
+    Ctrl-C is one line, too, and exit status 130.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≤ shows a question mark, not a traceback
@@ -56,3 +60,7 @@ def main() -> None:
             raise
         print(f"dropeact: {line}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("dropeact: stopped; what is stored stays, and the same command goes on from there", file=sys.stderr)
+        raise
