@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import HALVES, NotApplicable, other_half
-from dropeact.one_model import CACHED, HARNESS, HARNESS_ARM, MissingMeasurement, Model, Protocol
+from dropeact.one_model import CACHED, HARNESS, HARNESS_ARM, MissingMeasurement, Model
 from dropeact.pairs import Pair, from_dict
+from dropeact.protocol import Protocol
 from dropeact.store import Store
 
 __all__ = [

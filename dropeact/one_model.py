@@ -3,35 +3,13 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import HALVES, MASSIVE_THRESHOLD, SINK_LENGTH, SINK_THRESHOLD, Column, Untestable
+from dropeact.axes import HALVES, MASSIVE_THRESHOLD, Column, Untestable
+from dropeact.protocol import Protocol
 from dropeact.store import Store
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Which texts, which arm, where Q and K are read, which mean a norm is compared with, and thresholds."""
-
-    corpus: str = "passages"
-    arm: str = "first"
-    site: Literal["attended", "projected"] = "attended"
-    mean_over: Literal["layer", "head"] = "layer"
-    massive_threshold: float = MASSIVE_THRESHOLD
-    sink_threshold: float = SINK_THRESHOLD
-    sink_length: int = SINK_LENGTH
-
-    @property
-    def is_published(self) -> bool:
-        """Whether this is the study's own way: repeated sentences, Q and K as projected."""
-        return self.corpus == "repeated" and self.site == "projected"
-
-    def __str__(self) -> str:
-        return f"{self.corpus}, {self.arm} arm; Q and K as {self.site}, massive by the {self.mean_over}'s mean"
-
 
 CACHED = (
     "observations",

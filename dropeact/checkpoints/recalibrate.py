@@ -26,18 +26,10 @@ from dropeact.checkpoints.log import Log, read
 from dropeact.checkpoints.loop import Loop, bins_of
 from dropeact.checkpoints.options import Options, check_places, unfinished
 from dropeact.checkpoints.packing import Windows
-from dropeact.checkpoints.preparation import (
-    BEGUN,
-    WINDOWS,
-    alone,
-    check_adapter,
-    check_share,
-    check_source,
-    corpus_begun_with,
-    windows_for,
-)
+from dropeact.checkpoints.preparation import alone, check_adapter, check_share, check_source
 from dropeact.checkpoints.source import ADAPTER
 from dropeact.checkpoints.training import Student
+from dropeact.checkpoints.windows import BEGUN, WINDOWS, corpus_begun_with, windows_for
 
 SHIPPED = "adapter"
 SNAPSHOTS = "snapshots"
