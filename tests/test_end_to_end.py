@@ -16,7 +16,7 @@ from dropeact import pairs
 from dropeact.axes import InputError
 from dropeact.corpus.retrieval import DEPTHS, KEYS
 from dropeact.measured import MissingMeasurement, natural
-from dropeact.measurements import core, plan
+from dropeact.measurements import core, plan, preconditions
 from dropeact.report.accept import accept
 from dropeact.store import Store
 from dropeact.verdicts import judge
@@ -274,6 +274,12 @@ def test_the_set_long_hides_as_many_numbers_at_each_depth_as_are_asked_for(check
     measured = task.measure()
     assert np.unique(measured["needle_depth"], return_counts=True)[1].tolist() == [2] * len(DEPTHS)
     assert (task.cell.key != whole.cell.key, whole.passes) == (True, task.passes * KEYS // 4)
+    few.store.save(task.cell, measured, {})
+    longer = dataclasses.replace(few.request, lengths=(256,), numbers=KEYS)
+    with pytest.raises(InputError, match=f"expected --numbers=4, as in the texts of 512 tokens in .*; got {KEYS}"):
+        plan.measure_pair(longer, tmp_path)
+    for fitting in (dataclasses.replace(longer, numbers=4), dataclasses.replace(longer, lengths=(256, 512))):
+        preconditions.as_many_numbers(plan.Measuring(fitting, few.store))
 
 
 def test_the_config_says_the_training_length_where_the_pair_does_not(checkpoint, texts, tmp_path):

@@ -49,6 +49,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     preconditions.same_depth(request.pair)
     measuring, share = Measuring(request, store), sharing.share()
     preconditions.dense_weights(measuring)
+    preconditions.as_many_numbers(measuring)
     with store.locked(share.lock):
         if share.rank == 0:
             preconditions.tell_rotation(measuring)

@@ -1,10 +1,14 @@
 """What two checkpoints and the texts must be before the first cell is measured; each refusal is one line."""
 
+import json
 import sys
 
+from dropeact import netcdf
 from dropeact.axes import HALVES, InputError
 from dropeact.checkpoints.load import dense, tokenizer_in
 from dropeact.checkpoints.source import source
+from dropeact.corpus.retrieval import KEYS
+from dropeact.files import whole
 from dropeact.measurements import core, shapes
 from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.request import Request
@@ -43,6 +47,25 @@ def dense_weights(measuring: Measuring) -> None:
             raise InputError(
                 f"expected weights in full or half precision; got {identity['id']}, quantised by {packed}; save it "
                 "dequantised, or as GGUF"
+            )
+
+
+def as_many_numbers(measuring: Measuring) -> None:
+    """Refuse other numbers of hidden numbers at other lengths than are stored: all lengths are judged together.
+
+    Raises
+    ------
+    InputError
+        When long texts that are stored, and not asked for again, hide more or fewer.
+    """
+    store, request = measuring.store, measuring.request
+    for file in sorted(store.root.glob("*/*/long_retrieval.*-?.nc")) if "long" in request.chosen_sets else ():
+        length = int(file.stem.partition(".")[2].rpartition("-")[0])
+        stored = json.loads(whole(netcdf.attributes, file).get("dropeact_depends", "{}")).get("numbers", KEYS)
+        if length not in request.lengths and stored != request.numbers:
+            raise InputError(
+                f"expected --numbers={stored}, as in the texts of {length} tokens in {store.directory}; "
+                f"got {request.numbers}; name that length in --lengths, too, or give --numbers={stored}"
             )
 
 
