@@ -1,8 +1,11 @@
 """Claims about answers, judged on planted answers: what is planted is what comes out."""
 
+import shutil
+
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from dropeact.axes import COLUMNS, HALVES
 from dropeact.corpus.facts import facts
@@ -201,6 +204,25 @@ def test_ranking_is_drawn_where_it_was_measured_and_left_out_elsewhere_against_h
     unranked = asked.assign(candidate_log_probability=asked["candidate_log_probability"].where(False))
     for old in (unranked, asked.drop_vars("candidate_log_probability")):
         assert retrieval_figures.ranked(old).isnull().all()
+
+
+def test_long_texts_are_drawn_among_the_others_against_hand_count(planted, tmp_path):
+    shutil.copytree(planted, folder := tmp_path / "long")
+    store = Store(folder)
+    for half in HALVES:
+        asked = retrieval("rope", half).sel(condition=["baseline"]).isel(length=[0], text=slice(0, 5))
+        for length in (4096, 8192):
+            longer = asked.assign(exact=asked["exact"] * (length < 5000)).assign_coords(length=[length])
+            store.save(Cell("rope", "passages", "first", half, f"long_retrieval.{length}"), longer, {})
+    panels = Figure().subplots(1, 2)
+    retrieval_figures.paint_retrieval(panels, of_run(store, store.read_run()))
+    drawn = {bars.get_label(): bars.lines[0] for bars in panels[0].containers}
+    assert drawn["RoPE, plain"].get_xydata() == pytest.approx(
+        np.array([[256, 0.98], [512, 0.98], [4096, 1], [8192, 0]])
+    )
+    assert drawn["DroPE, plain"].get_xydata() == pytest.approx(np.array([[256, 0.6], [512, 0.6]]))
+    by_depth = next(line for line in panels[1].get_lines() if len(line.get_xdata()) == len(DEPTHS))
+    assert by_depth.get_ydata() == pytest.approx([1, 1, 1, 1, 0.9])  # at 512 tokens: of ten prompts a half and depth
 
 
 @pytest.mark.parametrize(
