@@ -54,8 +54,8 @@ def undisturbed(measured: Measured, model: Model) -> xr.Dataset:
     return data.isel(length=np.flatnonzero(data["length"].values <= training_length(measured)))
 
 
-def within_training(measured: Measured, model: Model) -> xr.DataArray:
-    """Exact match per item within the training length: of the long prompts where some are that short, else of others.
+def within_training(measured: Measured, model: Model) -> xr.Dataset:
+    """Answers within the training length: to the long prompts where some are that short, else to others.
 
     Raises
     ------
@@ -65,9 +65,9 @@ def within_training(measured: Measured, model: Model) -> xr.DataArray:
     data = answered(model.measurement("long_retrieval"))
     short = data.isel(length=np.flatnonzero(data["length"].values <= training_length(measured)))
     if short.sizes["length"]:
-        return found(short)
+        return short
     try:
-        return found(undisturbed(measured, model))
+        return undisturbed(measured, model)
     except MissingMeasurement:
         raise Untestable(f"no length within {training_length(measured)} tokens: name one in --lengths") from None
 
@@ -79,7 +79,12 @@ def found(answers: xr.Dataset) -> xr.DataArray:
 
 def unit_at(answers: xr.Dataset | xr.DataArray) -> str:
     """Share of prompts, and of how many tokens: "within" and "beyond" say neither how far."""
-    return f"{FOUND} of {' and '.join(f'{length:,}' for length in answers['length'].values)} tokens"
+    return f"{FOUND} of {tokens(answers)} tokens"
+
+
+def tokens(answers: xr.Dataset | xr.DataArray) -> str:
+    """The lengths of the prompts."""
+    return " and ".join(f"{length:,}" for length in answers["length"].values)
 
 
 def beyond_training(measured: Measured, model: Model) -> xr.Dataset:
@@ -89,6 +94,22 @@ def beyond_training(measured: Measured, model: Model) -> xr.Dataset:
     if not chosen.sizes["length"]:
         raise NotApplicable(f"no length beyond the training length of {training_length(measured)} tokens was measured")
     return chosen
+
+
+def kept(measured: Measured, name: str, model: Model) -> Estimate:
+    """What is found beyond the training length / what is found of the same prompts within it; a remark says both.
+
+    Raises
+    ------
+    Untestable
+        When too little is found within it.
+    """
+    beyond, inside = beyond_training(measured, model), within_training(measured, model)
+    beyond, inside = xr.align(beyond, inside, join="inner", exclude=("length", "form", "candidate"))
+    rates = [f"{float(found(answers).mean()):.2f} of those of {tokens(answers)} tokens" for answers in (inside, beyond)]
+    remark(f"Of {beyond.sizes['text']} prompts, each in both forms, {name} answers {' and '.join(rates)}.")
+    require_found(found(inside), f"{model.name} within the training length")
+    return ratio(found(beyond), found(inside))
 
 
 def agreed(measured: Measured, model: Model) -> xr.DataArray:
@@ -112,9 +133,7 @@ def retrieval_rope_collapses_beyond(measured: Measured) -> Estimate:
 
     exact match beyond the training length / within it
     """
-    beyond, inside = found(beyond_training(measured, measured.rope)), within_training(measured, measured.rope)
-    require_found(inside, "rope within the training length")
-    return ratio(beyond, inside)
+    return kept(measured, "RoPE", measured.rope)
 
 
 @claim("retrieval-drope-beyond", region=most(), set="long")
@@ -138,13 +157,9 @@ def gelberg_extends_context(measured: Measured) -> Conjunction:
 
     per model: exact match beyond the training length / within it
     """
-    kept = {}
-    for name, model in measured.models.items():
-        beyond, inside = found(beyond_training(measured, model)), within_training(measured, model)
-        require_found(inside, f"{model.name} within the training length")
-        kept[name] = ratio(beyond, inside)
+    shares = {name: kept(measured, name, model) for name, model in measured.models.items()}
     keeps = at_least(0.5, "keeps: more than half of what is found within the training length", scale="ratio", null=0.0)
-    return Conjunction((Part("DroPE", kept["DroPE"], keeps), Part("RoPE", kept["RoPE"])))
+    return Conjunction((Part("DroPE", shares["DroPE"], keeps), Part("RoPE", shares["RoPE"])))
 
 
 @claim(

@@ -250,6 +250,25 @@ def test_long_claims_take_what_is_within_training_from_long_prompts_where_some_a
         assert records["retrieval-drope-beyond"].unit == f"share of prompts of {asked} tokens"
 
 
+@pytest.mark.parametrize("fewer", ["long", "short"])
+def test_fewer_long_prompts_are_compared_with_the_same_short_ones(fewer, tmp_path):
+    folder, store = results(tmp_path), Store(tmp_path)
+    for half in HALVES:
+        for column in PLANTED:
+            short = retrieval(column, half).sel(condition=["baseline"])
+            beyond = short.isel(length=[0]).assign_coords(length=[4096])
+            few, some = slice(0, 10), {"long": beyond, "short": short}
+            some[fewer] = some[fewer].isel(text=few)
+            store.save(Cell(column, "passages", "first", half, "retrieval"), some["short"], {})
+            store.save(Cell(column, "passages", "first", half, "long_retrieval.4096"), some["long"], {})
+    pair = Pair(**{**PAIR.as_dict(), "limits": (), "training_length": 2048})
+    store.write_run(run_record(pair, 32) | {"sets": ["core", "behaviour", "long"]})
+    id = "retrieval-rope-collapses-beyond"
+    record = judge(folder, claims={id: load_claims()[id]})[0]
+    assert (record.verdict, record.n, record.estimate) == ("contradicted", 20, 1.0)
+    assert "Of 20 prompts, each in both forms, RoPE answers 1.00 of those of 256 and 512 tokens" in record.notes
+
+
 def test_long_claims_without_a_length_within_training_say_which_to_name(tmp_path):
     folder, store = results(tmp_path), Store(tmp_path)
     for half in HALVES:
