@@ -59,10 +59,11 @@ def page(
         "",
         *_by_distribution([row for row in rows if row.section == "record"]),
         "",
-        "A contrast without spread is compared directly. Right-or-wrong items may all agree by chance: where the truth "
-        f"lies {RARE:g} from the rate that they show, in {' / '.join(_percent((1 - RARE) ** n) for n in SIZES)} of the "
+        "A contrast without spread is compared directly. Counts that are rare may all agree by chance: where the truth "
+        f"lies {RARE:g} from what they show, in {' / '.join(_percent((1 - RARE) ** n) for n in SIZES)} of the "
         f"samples at n = {' / '.join(map(str, SIZES))}, and {_percent((1 - RARE) ** 100)} at n = 100. At n = 8 that is "
-        "the rare-counts column; at n = 32 most of it is skewness.",
+        "the rare-counts column; at n = 32 most of it is skewness. Items that were answered right or wrong are judged, "
+        "where all agree, by the largest share that could have disagreed unseen (`estimators.items`).",
         "",
         f"## Families: any wrong verdict after Holm's step-down, {RUNS // 4:,} samples each",
         "",

@@ -16,8 +16,7 @@ from dropeact.estimators import (
     Untestable,
     both,
     difference,
-    mean,
-    ratio,
+    items,
     tasks,
 )
 from dropeact.estimators.accuracy import require_found
@@ -107,9 +106,9 @@ def kept(measured: Measured, name: str, model: Model) -> Estimate:
     beyond, inside = beyond_training(measured, model), within_training(measured, model)
     beyond, inside = xr.align(beyond, inside, join="inner", exclude=("length", "form", "candidate"))
     rates = [f"{float(found(answers).mean()):.2f} of those of {tokens(answers)} tokens" for answers in (inside, beyond)]
-    remark(f"Of {beyond.sizes['text']} prompts, each in both forms, {name} answers {' and '.join(rates)}.")
+    remark(f"Of {beyond.sizes['text']} prompts, each in both forms, {name} answers {' and '.join(rates)}")
     require_found(found(inside), f"{model.name} within the training length")
-    return ratio(found(beyond), found(inside))
+    return items.ratio(found(beyond), found(inside))
 
 
 def agreed(measured: Measured, model: Model) -> xr.DataArray:
@@ -124,7 +123,7 @@ def retrieval_rope_within(measured: Measured) -> Estimate:
     mean over prompts, both forms and all lengths up to the training length, of exact match
     """
     answers = undisturbed(measured, measured.rope)
-    return mean(found(answers), unit=unit_at(answers))
+    return items.mean(found(answers), unit=unit_at(answers))
 
 
 @claim("retrieval-rope-collapses-beyond", region=at_most(0.5, f"collapses: {HALF}", scale="ratio"), set="long")
@@ -143,7 +142,7 @@ def retrieval_drope_beyond(measured: Measured) -> Estimate:
     mean over prompts, both forms and all lengths beyond the training length, of exact match
     """
     answers = beyond_training(measured, measured.drope)
-    return mean(found(answers), unit=unit_at(answers))
+    return items.mean(found(answers), unit=unit_at(answers))
 
 
 @claim(
@@ -181,7 +180,7 @@ def retrieval_truncation_dominates(measured: Measured) -> Conjunction:
 
     wrong = share(errors != ERRORS.index("right"))
     names = ("one digit more or less", "near miss")
-    shares = {name: ratio(share(errors == ERRORS.index(name)), wrong) for name in names}
+    shares = {name: items.ratio(share(errors == ERRORS.index(name)), wrong) for name in names}
     few = at_most(0.25, "few: at most a quarter of the wrong answers", scale="ratio", null=0.0)
     return Conjunction(tuple(Part(n, s, few if n == "near miss" else None) for n, s in shares.items()))
 
@@ -202,7 +201,7 @@ def retrieval_prompt_sensitivity(measured: Measured) -> Conjunction:
         exact = undisturbed(measured, model)["exact"].mean("length", skipna=False)
         forms = {form: exact.sel(form=form, drop=True) for form in ("plain", "cued")}
         require_found(max(forms.values(), key=lambda values: float(values.mean())), f"{model.name} in the better form")
-        gains[name] = difference(forms["cued"], forms["plain"], unit=FOUND)
+        gains[name] = items.difference(forms["cued"], forms["plain"], unit=FOUND)
     return Conjunction((Part("DroPE", gains["DroPE"]), Part("RoPE", gains["RoPE"], equivalent_rate())))
 
 
@@ -221,7 +220,7 @@ def retrieval_ranking(measured: Measured) -> Conjunction:
     first = {}
     for name, model in measured.models.items():
         yes = agreed(measured, model)
-        first[name] = mean(ranked_first(yes).mean("length", skipna=False), unit=unit_at(yes))
+        first[name] = items.mean(ranked_first(yes).mean("length", skipna=False), unit=unit_at(yes))
     chance = within(CHANCE - 0.10, CHANCE + 0.10, "at chance: within 0.10 of one in four", scale="rate")
     return Conjunction((Part("RoPE", first["RoPE"]), Part("DroPE", first["DroPE"], chance)))
 

@@ -7,7 +7,7 @@ is clear of chance; both models lose equally many dimensions, chosen by their no
 
 import xarray as xr
 
-from dropeact.estimators import Conjunction, Estimate, Part, Untestable, difference, mean, ratio, tasks
+from dropeact.estimators import Conjunction, Estimate, Part, Untestable, items, mean, tasks
 from dropeact.estimators.accuracy import average, combined, lost_share
 from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, higher_rate, lower_rate
 from dropeact.estimators.tasks import Answers
@@ -116,7 +116,7 @@ def passkey_rope_collapses(measured: Measured) -> Estimate:
     exact match disrupted / undisturbed, mean of both prompt forms at the shortest length
     """
     before, after = passkeys(measured, "RoPE", "massive")
-    return ratio(after, before)
+    return items.ratio(after, before)
 
 
 @claim("passkey-drope-unaffected", region=equivalent_rate(), set="behaviour")
@@ -126,7 +126,7 @@ def passkey_drope_unaffected(measured: Measured) -> Estimate:
     exact match disrupted - undisturbed, mean of both prompt forms at the shortest length
     """
     before, after = passkeys(measured, "DroPE", "massive")
-    return difference(after, before, unit=ACCURACY)
+    return items.difference(after, before, unit=ACCURACY)
 
 
 def relative_drops(model: Model, id: str) -> Conjunction:

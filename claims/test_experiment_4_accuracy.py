@@ -4,7 +4,7 @@ The MLP is dropped for absolute position 0 only, which no decoding step repeats,
 the other half of the passages. Where the norm or the sinks stay, nothing follows: such a record is untestable.
 """
 
-from dropeact.estimators import Conjunction, Part, both, difference, mean, ratio, tasks
+from dropeact.estimators import Conjunction, Part, both, items, tasks
 from dropeact.estimators.accuracy import require_removed
 from dropeact.estimators.regions import at_most, equivalent_rate
 from dropeact.measured import Measured, Model
@@ -36,7 +36,7 @@ def bos_mlp_accuracy_rope(measured: Measured) -> Conjunction:
     answers = performed(measured.rope, CONDITION)
     return Conjunction(
         tuple(
-            Part(task, mean(after - tasks.chance(task), scale="difference", unit=ACCURACY))
+            Part(task, items.mean(after, scale="difference", chance=tasks.chance(task), unit=ACCURACY))
             for task, (_, after) in answers.items()
         )
     )
@@ -49,7 +49,7 @@ def bos_mlp_accuracy_drope(measured: Measured) -> Conjunction:
     per task: mean over items of right under ablation - right undisturbed
     """
     answers = performed(measured.drope, CONDITION)
-    return both({task: difference(after, before, unit=ACCURACY) for task, (before, after) in answers.items()})
+    return both({task: items.difference(after, before, unit=ACCURACY) for task, (before, after) in answers.items()})
 
 
 @claim(
@@ -67,4 +67,4 @@ def qk_disruption_passkey_both(measured: Measured) -> Conjunction:
         measured.models[name].require_dose()
         tasks.remark_ranking(retrieval, "massive", name=name)
     found = {name: tasks.passkeys(retrieval, "massive", name=name) for name, retrieval in asked.items()}
-    return both({name: ratio(after, before) for name, (before, after) in found.items()})
+    return both({name: items.ratio(after, before) for name, (before, after) in found.items()})

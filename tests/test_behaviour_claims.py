@@ -31,7 +31,7 @@ PLANTED = {
         "cities": {"baseline": 0.90, "massive": 0.90, "first-mlp": 0.90},
         "sports": {"baseline": 0.80, "massive": 0.80, "first-mlp": 0.80},
         "reviews": {"baseline": 0.85, "massive": 0.83, "first-mlp": 0.85},
-        "passkey": {"baseline": 0.60, "massive": 0.60, "first-mlp": 0.60},
+        "passkey": {"baseline": 0.64, "massive": 0.64, "first-mlp": 0.64},
     },
 }
 RANKED = {"baseline": 0.9, "massive": 0.4}  # of the prompts of either half, in both models
@@ -73,7 +73,9 @@ def retrieval(column, half):
     n = len(DEPTHS) * KEYS // 2
     exact = np.zeros((n, 2, 2, len(CONDITIONS)), np.float32)
     for j, condition in enumerate(CONDITIONS):
-        exact[..., j] = share(PLANTED[column]["passkey"], condition, n)[:, None, None]
+        right = share(PLANTED[column]["passkey"], condition, n)
+        announced = right * (np.arange(n) != right.sum() - 1)  # one fewer: where no item differs, 100 of them say less
+        exact[..., j] = np.stack([right, announced], 1)[:, :, None]
     error = np.where(exact == 1, 0, np.where(np.arange(n)[:, None, None, None] % 10 == 9, 4, 2)).astype(np.int8)
     yes = np.full((n, 2, 2, len(CONDITIONS), 4), 0.5)
     yes[..., 1] = 0.51
@@ -220,7 +222,7 @@ def test_long_texts_are_drawn_among_the_others_against_hand_count(planted, tmp_p
     assert drawn["RoPE, plain"].get_xydata() == pytest.approx(
         np.array([[256, 0.98], [512, 0.98], [4096, 1], [8192, 0]])
     )
-    assert drawn["DroPE, plain"].get_xydata() == pytest.approx(np.array([[256, 0.6], [512, 0.6]]))
+    assert drawn["DroPE, plain"].get_xydata() == pytest.approx(np.array([[256, 0.64], [512, 0.64]]))
     by_depth = next(line for line in panels[1].get_lines() if len(line.get_xdata()) == len(DEPTHS))
     assert by_depth.get_ydata() == pytest.approx([1, 1, 1, 1, 0.9])  # at 512 tokens: of ten prompts a half and depth
 

@@ -2,7 +2,8 @@
 
 Everything a claim may return lives here: `mean`, `difference` and `ratio` give an `Estimate`; `both`, `only`,
 `argmax` and `every` combine several into a `Conjunction` or an `Argmax`. Each has `p_values(region)`, the one-sided
-evidence for the region and for its complement; an `Estimate` also has `value`, `low`, `high` and `n`.
+evidence for the region and for its complement; an `Estimate` also has `value`, `low`, `high` and `n`. Items that were
+answered right or wrong have `items.mean`, `items.difference` and `items.ratio`.
 """
 
 from dropeact.estimators.compound import Argmax, Conjunction, EveryArgmax, Part, argmax, both, every, only

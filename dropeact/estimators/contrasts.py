@@ -50,6 +50,11 @@ class Estimate:
 
     @cached_property
     def is_exact(self) -> bool:
+        """Whether the quantity does not vary over texts at all: every other text would show the same."""
+        return self.is_constant
+
+    @cached_property
+    def is_constant(self) -> bool:
         """Whether the contrast at the estimate varies no more over the texts than the noise floor."""
         at = self.value if isfinite(self.value) else 0.0  # over 0 every contrast is the numerator
         return spread(self.contrast(at)) <= self._noise

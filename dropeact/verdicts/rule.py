@@ -9,6 +9,7 @@ import numpy as np
 
 from dropeact.estimators import Argmax, Conjunction, Estimate, PValues, Region
 from dropeact.estimators.contrasts import ALPHA, spread
+from dropeact.estimators.items import Items
 from dropeact.estimators.power import deciding_texts, smallest_effect
 
 Verdict = Literal["supported", "contradicted", "inconclusive", "untestable", "not applicable", "not measured"]
@@ -120,7 +121,10 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: s
         return f"on the bound exactly; no number of {sample} would decide"
     inside = region.low <= estimate.value <= region.high
     against = 1 if inside and not isinstance(outcome, Argmax) else tests * (2 if region.is_margin else 1)
-    needed = deciding_texts(_effect(estimate, region), family * against, halves=halves)
+    if isinstance(estimate, Items) and estimate.is_constant:
+        needed = estimate.deciding(region, family * against)
+    else:
+        needed = deciding_texts(_effect(estimate, region), family * against, halves=halves)
     decides = (
         f"no number of {sample} would decide"
         if needed is None
