@@ -122,16 +122,19 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: s
     inside = region.low <= estimate.value <= region.high
     against = 1 if inside and not isinstance(outcome, Argmax) else tests * (2 if region.is_margin else 1)
     if isinstance(estimate, Items) and estimate.is_constant:
-        needed = estimate.deciding(region, family * against)
-    else:
-        needed = deciding_texts(_effect(estimate, region), family * against, halves=halves)
-    decides = (
-        f"no number of {sample} would decide"
-        if needed is None
-        else f"about {max(needed, estimate.texts)} {sample} would decide"
-    )
+        decides = _deciding(estimate.deciding(region, family * against), estimate, sample)
+        return f"{decides}; these {estimate.texts} all agree, in a family of {family}"
+    needed = deciding_texts(_effect(estimate, region), family * against, halves=halves)
     effect = smallest_effect(estimate.texts, family, halves=halves)
-    return f"{decides}; these {estimate.texts} could show {effect:.2f} sd in a family of {family}"
+    could = f"these {estimate.texts} could show {effect:.2f} sd in a family of {family}"
+    return f"{_deciding(needed, estimate, sample)}; {could}"
+
+
+def _deciding(needed: int | None, estimate: Estimate, sample: str) -> str:
+    """How many would decide, in words."""
+    if needed is None:
+        return f"no number of {sample} would decide"
+    return f"about {max(needed, estimate.texts)} {sample} would decide"
 
 
 def _effect(estimate: Estimate, region: Region) -> float:

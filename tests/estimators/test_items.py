@@ -84,6 +84,7 @@ def test_agreement_by_chance_decides_wrongly_no_more_often_than_promised_by_simu
 def test_how_many_would_decide_decide_and_one_fewer_do_not(bound):
     few, region = items.mean(asked([0] * 3), unit="x"), at_most(bound, "r", scale="rate")
     needed = few.deciding(region, 2)
+    assert needed is not None
     for n, decided in ((needed, True), (needed - 1, False)):
         assert (items.mean(asked([0] * n), unit="x").p_values(region).support <= ALPHA / 2) is decided
     assert why_inconclusive(few, region, 2, sample="items").startswith(f"about {needed} items would decide")
