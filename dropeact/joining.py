@@ -24,10 +24,12 @@ def joined(parts: list[xr.Dataset]) -> xr.Dataset:
 
 
 def beside(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Join the conditions, or else the lengths, of one measurement, each measured on its own."""
+    """Join the conditions, or else the lengths from short to long, of one measurement, each measured on its own."""
     if len(parts) == 1:
         return parts[0]
     along = "length" if len({str(part["condition"].values.tolist()) for part in parts}) == 1 else "condition"
+    if along == "length":
+        parts = sorted(parts, key=lambda part: part["length"].values.tolist())
     fills = {name: MISSING[v.dtype.kind] for name, v in parts[0].data_vars.items() if v.dtype.kind in MISSING}
     return xr.concat(
         parts,

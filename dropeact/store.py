@@ -91,7 +91,7 @@ class Store:
     def load(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
         """Both halves of a measurement, joined along `text` (and `selected_on` where it is pooled over texts).
 
-        Conditions or lengths with a cell of their own are joined along that dimension, in the order of their names;
+        Conditions or lengths with a cell of their own are joined along that dimension, by name or from short to long;
         where one lacks a label that another has, a float is NaN, an integer -1, a text empty.
 
         Raises

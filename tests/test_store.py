@@ -108,11 +108,11 @@ def test_a_condition_that_lacks_a_half_is_missing_by_name_and_never_filled(tmp_p
 
 def test_lengths_with_cells_of_their_own_are_read_as_one(tmp_path):
     store = Store(tmp_path)
-    for length in (4096, 8192):
+    for length in (8192, 16384):
         cell = Cell("rope", "passages", "first", "A", f"long_retrieval.{length}")
         store.save(cell, asked("baseline", "A", [length]), {})
     both = store.load("rope", "passages", "first", "long_retrieval")
-    assert both["length"].values.tolist() == [4096, 8192]
+    assert both["length"].values.tolist() == [8192, 16384]
     assert both["exact"].notnull().all()
 
 
