@@ -61,7 +61,10 @@ class Items(Estimate):
         return None if slowest >= 1 else 1 if slowest == 0 else ceil(log(ALPHA / tests) / log(slowest))
 
     def _chance_of_all(self, bound: float, *, up: bool) -> float:
-        """Probability that all items agree as these do although theta is on the bound: (reach / (center + reach))^n."""
+        """Probability that all items agree as these do although theta is on the bound: (reach / (center + reach))^n.
+
+        Of a ratio the mean of the denominators is taken as known; how it varies is in the t-test, which counts, too.
+        """
         center = float(self.contrast(bound).mean())
         ahead, reach = (center, bound - self.least) if up else (-center, self.most - bound * self.fewest)
         return 1.0 if ahead <= 0 else (max(reach, 0.0) / (ahead + max(reach, 0.0))) ** self.texts

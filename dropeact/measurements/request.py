@@ -34,6 +34,11 @@ class Request:
                 raise InputError(f"expected {option} among {', '.join(known)}; got {value!r}; choose one of them")
         if self.lengths and "long" not in self.chosen_sets:
             raise InputError("expected --only=long beside --lengths; got other sets; add long, or leave --lengths out")
+        if self.numbers < len(HALVES):
+            raise InputError(
+                f"expected how many numbers to hide at each depth, {len(HALVES)} or more, in --numbers; "
+                f"got {self.numbers}; give one to each half"
+            )
         if self.numbers != KEYS and "long" not in self.chosen_sets:
             raise InputError("expected --only=long beside --numbers; got other sets; add long, or leave --numbers out")
         if self.device is not None:
@@ -87,13 +92,10 @@ def hidden_numbers(text: str, option: str) -> int:
     Raises
     ------
     InputError
-        When it is not a whole number, or leaves a half of the prompts empty.
+        When it is not a whole number.
     """
     if not text.strip():
         return KEYS
-    if not text.strip().isdecimal() or int(text) < len(HALVES):
-        raise InputError(
-            f"expected how many numbers to hide at each depth, {len(HALVES)} or more, in {option}; got {text!r}; "
-            "write it like 4"
-        )
+    if not text.strip().isdecimal():
+        raise InputError(f"expected how many numbers to hide at each depth in {option}; got {text!r}; write it like 4")
     return int(text)

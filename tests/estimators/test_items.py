@@ -80,6 +80,21 @@ def test_agreement_by_chance_decides_wrongly_no_more_often_than_promised_by_simu
     assert stats.binomtest(wrong, 2000, ALPHA, "greater").pvalue > 0.001
 
 
+@pytest.mark.parametrize("n", [8, 16, 32])
+@pytest.mark.parametrize("apart", [False, True], ids=["independent", "found beyond only where not within"])
+def test_nothing_left_by_chance_decides_wrongly_no_more_often_than_promised_by_simulation(n, apart):
+    """The truth on the bound: a tenth of what is found within is found beyond."""
+    rng, within_rate, bound = np.random.default_rng(n), 0.75, 0.1
+    wrong = 0
+    for _ in range(2000):
+        place = rng.random(n)
+        before = place < within_rate
+        after = place > 1 - bound * within_rate if apart else rng.random(n) < bound * within_rate
+        if before.any() and not after.any():
+            wrong += items.ratio(asked(after), asked(before)).tails(bound)[1] <= ALPHA
+    assert stats.binomtest(wrong, 2000, ALPHA, "greater").pvalue > 0.001
+
+
 @pytest.mark.parametrize("bound", [0.05, 0.2])
 def test_how_many_would_decide_decide_and_one_fewer_do_not(bound):
     few, region = items.mean(asked([0] * 3), unit="x"), at_most(bound, "r", scale="rate")
