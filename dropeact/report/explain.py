@@ -14,6 +14,8 @@ from dropeact.report.again import command
 from dropeact.store import Store
 from dropeact.verdicts import Claim, Record, expected, judge, load_claims
 
+PARTS = 4
+
 
 def explained(id: str, directory: Path | None = None, own: Iterable[Path] = ()) -> list[str]:
     """The lines of `dropeact explain`, of a claim of the project or of the files in `own`."""
@@ -51,7 +53,7 @@ def described(record: Record) -> list[str]:
 
 
 def per_text(claim: Claim, view: measured.Measured) -> list[str]:
-    """What each text contributed: the two sides of the contrast."""
+    """What each text contributed: the two sides of the contrast, of a compound statement the shown part first."""
     try:
         outcome = claim.function(view)
     except Exception as error:  # the reason stands in the record above
@@ -59,10 +61,13 @@ def per_text(claim: Claim, view: measured.Measured) -> list[str]:
     if isinstance(outcome, Argmax):
         parts = [(f"the closest lead; {outcome.found}", outcome.closest)]
     elif isinstance(outcome, Conjunction):
-        parts = [(part.label, part.estimate) for part in outcome.parts]
+        weakest = outcome.weakest(claim.region)
+        others = [part for part in outcome.parts if part is not weakest]
+        parts = [(part.label, part.estimate) for part in (weakest, *others)]
     else:
         parts = [("", outcome)]
-    return [line for label, estimate in parts[:4] for line in columns(label, estimate)]
+    lines = [line for label, estimate in parts[:PARTS] for line in columns(label, estimate)]
+    return [*lines, f"and {len(parts) - PARTS} other parts"] if len(parts) > PARTS else lines
 
 
 def columns(label: str, estimate: Estimate) -> list[str]:
