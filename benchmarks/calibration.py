@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import item_shapes
 from benchmarks.calibration_rows import EFFECTS, POPULATION, RUNS, SIZES, Row, failures
 from benchmarks.calibration_table import page
 from benchmarks.planted_claims import Entry, World, entries, on_bound, p_of
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="How often a verdict is wrong where the truth lies on its bound.")
     parser.add_argument("--samples", type=int, default=CLAIM_RUNS, help="samples of each claim and n")
     samples = parser.parse_args(arguments).samples
-    rows = simulated(SIZES, RUNS)
+    rows = [*simulated(SIZES, RUNS), *item_shapes.rows(item_shapes.ITEM_SIZES, RUNS)]
     judged, reached = claims(list(entries(load_claims())), SIZES, samples, POPULATION)
     rows += judged
     draw = distributions(np.random.default_rng(9))["normal"]

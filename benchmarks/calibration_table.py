@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks.calibration_rows import EFFECTS, POPULATION, RUNS, SIZES, Row, failures, limit
+from benchmarks.item_shapes import ITEM_SIZES, SUITE
 from benchmarks.planted_items import ASKED, PROMPTS, TIMES
 from benchmarks.shapes import ASSERTED
 
@@ -15,7 +16,7 @@ def page(
     """The text of docs/calibration.md."""
     wrong, asserted = failures(rows), [row for row in rows if row.asserted]
     worst = {section: max((r for r in asserted if r.section == section), key=lambda r: r.rate) for section in
-             ("record", "family", "coverage", "claim", "claims")}  # fmt: skip
+             ("record", "items", "family", "coverage", "claim", "claims")}  # fmt: skip
     pooled = [row for row in rows if row.section == "claim"]
     samples = max(row.runs for row in pooled)
     lines = [
@@ -43,6 +44,7 @@ def page(
             f"{_percent(limit(row, len(asserted)) / row.runs)} |"
             for title, row in (
                 ("wrong record, promised 2.5 %", worst["record"]),
+                ("wrong record of right and wrong answers, promised 2.5 %", worst["items"]),
                 ("wrong family, promised 5 %", worst["family"]),
                 ("truth outside the interval, promised 6 %", worst["coverage"]),
                 (f"wrong record through a claim function ({samples} samples)", worst["claim"]),
@@ -62,8 +64,16 @@ def page(
         "A contrast without spread is compared directly. Counts that are rare may all agree by chance: where the truth "
         f"lies {RARE:g} from what they show, in {' / '.join(_percent((1 - RARE) ** n) for n in SIZES)} of the "
         f"samples at n = {' / '.join(map(str, SIZES))}, and {_percent((1 - RARE) ** 100)} at n = 100. At n = 8 that is "
-        "the rare-counts column; at n = 32 most of it is skewness. Items that were answered right or wrong are judged, "
-        "where all agree, by the largest share that could have disagreed unseen (`estimators.items`).",
+        "the rare-counts column; at n = 32 most of it is skewness. Items that were answered right or wrong are judged "
+        "otherwise:",
+        "",
+        f"## Items: wrong verdicts on right and wrong answers, {RUNS:,} samples each",
+        "",
+        f"Percent at n = {' / '.join(map(str, ITEM_SIZES))}; the larger of wrong support and wrong contradiction. "
+        "Where nearly all items agree, t alone takes the spread of the sample for that of all items; the suite "
+        "takes the weaker of t and a score test (`estimators.items`). Promised as above.",
+        "",
+        *_by_distribution([row for row in rows if row.section == "items"]),
         "",
         f"## Families: any wrong verdict after Holm's step-down, {RUNS // 4:,} samples each",
         "",
@@ -123,7 +133,7 @@ def _by_distribution(rows: Sequence[Row]) -> list[str]:
         [what, *[_worst([r for r in rows if (r.what, r.distribution) == (what, name)]) for name in names]]
         for what in dict.fromkeys(row.what for row in rows)
     ]
-    return _table(["", *[name if name in ASSERTED else f"*{name}*" for name in names]], body)
+    return _table(["", *[name if name in (*ASSERTED, SUITE) else f"*{name}*" for name in names]], body)
 
 
 def _joined(rows: Sequence[Row]) -> list[list[str]]:

@@ -4,8 +4,9 @@ import numpy as np
 import xarray as xr
 
 from dropeact.axes import HALVES, other_half
-from dropeact.estimators import Conjunction, Estimate, Part, both, difference, mean, ratio, removal
+from dropeact.estimators import Conjunction, Estimate, Part, both, difference, items, mean, ratio, removal
 from dropeact.estimators.accuracy import require_norm_removed
+from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, at_most, equivalent_nats, far_more_by_ratio, most, within
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
@@ -90,12 +91,13 @@ def sun_few_and_constant(measured: Measured) -> Conjunction:
     after = max(measured.write_layers.values()) + 1
     token, channel = (seen[f"activation_{name}"].sel(depth=after, rank=1, drop=True) for name in ("token", "channel"))
     channels = seen["massive_activation_channels"].max("depth").astype(float)
+    remark(f"A text has {float(channels.mean()):.2f} such channels in RoPE")
     fixed = at_least(0.9, "fixed: in nine texts of ten", scale="rate", null=0.0)
     return Conjunction(
         (
             Part("channels", mean(channels.where(finite), unit="channels")),
-            Part("on the first token", mean((token == 0).astype(float).where(finite), unit=TEXTS), most()),
-            Part("in its channel", mean(usual(channel).where(finite), unit=TEXTS), fixed),
+            Part("on the first token", items.mean((token == 0).astype(float).where(finite), unit=TEXTS), most()),
+            Part("in its channel", items.mean(usual(channel).where(finite), unit=TEXTS), fixed),
         )
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from benchmarks import item_shapes
 from benchmarks.calibration import broken, claims, simulated, wrong_families
 from benchmarks.calibration_rows import failures
 from benchmarks.planted_claims import OWN, SETS, Knob, World, depth, entries, on_bound
@@ -76,6 +77,13 @@ def test_array_code_against_the_classes(scenario, name):
 
 def test_wrong_verdicts_and_coverage_are_as_promised():
     assert failures(simulated((8, 32), 1200, ["normal", "t3", "symmetric contamination"])) == []
+
+
+def test_wrong_verdicts_on_answers_are_as_promised_and_t_alone_breaks_the_promise():
+    rows = list(item_shapes.rows((10, 100), 1200))
+    assert failures(rows) == []
+    alone = [row._replace(asserted=True) for row in rows if row.distribution == item_shapes.ALONE]
+    assert {row.what.split(":")[0] for row in failures(alone)} == {"rate", "change", "ratio"}
 
 
 def test_a_seed_as_the_unit_fails_the_calibration():

@@ -147,5 +147,9 @@ def combined(parts: Sequence[tuple[float, xr.DataArray]]) -> xr.DataArray:
 
 
 def average(groups: Mapping[str, xr.DataArray]) -> xr.DataArray:
-    """The mean over groups of each group's mean, as one value per item."""
+    """The mean over groups of each group's mean, as one value per item.
+
+    It is judged by t alone, which takes the spread of the sample for that of all items (`items`): where a twentieth of
+    the answers of two tasks is lost and none won, 6.0 % of samples of 200 and 100 items are decided wrongly at 2.5 %.
+    """
     return combined([(1 / len(groups), values) for values in groups.values()])

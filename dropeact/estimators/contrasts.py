@@ -50,11 +50,6 @@ class Estimate:
 
     @cached_property
     def is_exact(self) -> bool:
-        """Whether the quantity does not vary over texts at all: every other text would show the same."""
-        return self.is_constant
-
-    @cached_property
-    def is_constant(self) -> bool:
         """Whether the contrast at the estimate varies no more over the texts than the noise floor."""
         at = self.value if isfinite(self.value) else 0.0  # over 0 every contrast is the numerator
         return spread(self.contrast(at)) <= self._noise
@@ -66,6 +61,12 @@ class Estimate:
     def contrast(self, bound: float) -> np.ndarray:
         """The per-text contrast a_i - bound * b_i, whose mean is positive where theta > bound."""
         return self.numerator - bound * self.denominator
+
+    def effect(self, bound: float) -> float:
+        """Distance of theta from the bound in standard deviations over texts; NaN where there is no spread."""
+        contrast = self.contrast(bound)
+        deviation = spread(contrast)
+        return float(contrast.mean()) / deviation if deviation > 0 else nan
 
     @cached_property
     def interval(self) -> tuple[float, float]:

@@ -1,19 +1,27 @@
-"""Items that were answered right or wrong -> rate, change or ratio, judged with care where all of them agree.
+"""Items that were answered right or wrong -> rate, change or ratio, judged by what such answers could have been.
 
-Where answers differ, these are the estimates of `contrasts`. Where all agree, the next one may still differ: that no
-number was found in 10 prompts does not say that none is found. A share q of all items that disagree goes unseen in n
-with probability (1 - q)^n; evidence and interval follow from the smallest share, at its farthest, that would matter.
+Where nearly all items agree, a sample spreads less than its kind does: of 100 items of which 0.10 are right, 5 or fewer
+are in 6 % of the samples, and Student's t calls each of these below 0.10 at 2.5 %. So the evidence here is the weaker
+of t and a score test, which takes the spread of the distribution nearest to the answers that has theta on the bound.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, inf, log
+from math import inf, isfinite, sqrt
 
+import numpy as np
 import xarray as xr
+from scipy import optimize
 
 from dropeact.estimators import contrasts
-from dropeact.estimators.contrasts import ALPHA, Estimate
-from dropeact.estimators.regions import Region, Scale
+from dropeact.estimators.contrasts import ALPHA, Estimate, spread
+from dropeact.estimators.power import POWER, fewest
+from dropeact.estimators.regions import Scale
+from dropeact.estimators.student import critical, normal_critical, tail
+
+FAR = 1e6  # a ratio that nothing short of this excludes has no upper end
+OPEN = 1 - 1e-12  # of the largest tilt: at the largest itself an item that disagrees weighs without limit
 
 
 @dataclass(frozen=True)
@@ -26,54 +34,112 @@ class Items(Estimate):
 
     @cached_property
     def is_exact(self) -> bool:
-        """Never: an item is a draw."""
+        """Never: an item is a draw, and the next one may differ where all of these agree."""
         return False
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval; where all items agree, what the shares that 1 in 40 samples would miss could make of it.
+        """What one of both tests leaves standing at 95 %, as far as items can go.
 
-        Of a rate it is Clopper's and Pearson's: 0 of n gives 1 - 0.025^(1/n).
+        Fieller's interval and the score test's: of a rate Wilson's (1927), of a change Tango's (1998), by Student's t.
         """
-        if not self.is_constant:
-            return super().interval
-        unseen = 1 - ALPHA ** (1 / self.texts)
-        return self._with(unseen, self.least, 1.0), self._with(unseen, self.most, self.fewest)
-
-    def _with(self, share: float, over: float, under: float) -> float:
-        """Theta if a share of all items had `over` and `under` for what these have."""
-        whole = (1 - share) * float(self.denominator.mean()) + share * under
-        return ((1 - share) * float(self.numerator.mean()) + share * over) / whole if whole else inf
+        low, high = super().interval
+        if not isfinite(self.value):
+            return low, high
+        low = max(self.least, min(low, self._end(self.least, up=True)))
+        high = max(high, self._end(self._top, up=False))
+        return low, min(high, self._top) if self.fewest else high
 
     def tails(self, bound: float) -> tuple[float, float]:
-        """One-sided p for theta > bound and for theta < bound."""
+        """One-sided p for theta > bound and for theta < bound, the larger of both tests."""
         above, below = super().tails(bound)
-        if not self.is_constant:
-            return above, below
-        return max(above, self._chance_of_all(bound, up=True)), max(below, self._chance_of_all(bound, up=False))
+        return max(above, self._score(bound, up=True)), max(below, self._score(bound, up=False))
 
-    def deciding(self, region: Region, tests: int) -> int | None:
-        """How many items that all agree like these would decide at the strictest of so many tests; None: no number."""
-        bounds = [bound for bound in (region.low, region.high) if abs(bound) < inf]
-        sides = [(bound, float(self.contrast(bound).mean()) > 0) for bound in bounds]
-        chances = [self._chance_of_all(bound, up=up) ** (1 / self.texts) for bound, up in sides]
-        slowest = max(chances)
-        return None if slowest >= 1 else 1 if slowest == 0 else ceil(log(ALPHA / tests) / log(slowest))
+    def effect(self, bound: float) -> float:
+        """Distance of theta from the bound in standard deviations over items, the smaller of both tests."""
+        contrast = self.contrast(bound)
+        center, reach = float(contrast.mean()), self._reach(bound, up=float(contrast.mean()) > 0)
+        by_t = super().effect(bound)
+        if center == 0 or reach <= 0:
+            return by_t
+        by_score = center / sqrt(null_variance(np.sign(center) * contrast, reach))
+        return by_score if np.isnan(by_t) or abs(by_score) < abs(by_t) else by_t
 
-    def _chance_of_all(self, bound: float, *, up: bool) -> float:
-        """Probability that all items agree as these do although theta is on the bound: (reach / (center + reach))^n.
+    def deciding(self, bound: float, tests: int) -> int | None:
+        """How many items with these shares decide in four samples of five, at the strictest of so many tests.
 
-        Of a ratio the mean of the denominators is taken as known; how it varies is in the t-test, which counts, too.
+        sqrt(n) |mean(d)| >= t s_0 + z s, s_0 the larger spread of both tests and s that of these items.
         """
-        center = float(self.contrast(bound).mean())
-        ahead, reach = (center, bound - self.least) if up else (-center, self.most - bound * self.fewest)
-        return 1.0 if ahead <= 0 else (max(reach, 0.0) / (ahead + max(reach, 0.0))) ** self.texts
+        contrast, effect = self.contrast(bound), abs(self.effect(bound))
+        if not 0 < effect < inf:
+            return None
+        center, own = abs(float(contrast.mean())), normal_critical(1 - POWER) * spread(contrast)
+        return fewest(lambda n: center * sqrt(n) >= critical(ALPHA / tests, n - 1) * center / effect + own)
+
+    def _score(self, bound: float, *, up: bool) -> float:
+        """One-sided p of sqrt(n) mean(d) / sqrt(v), d the contrast and v its variance with theta on the bound.
+
+        0.5 where the mean has the other sign (t says no less), 0 where no item could speak against theta.
+        """
+        contrast = self.contrast(bound) if up else -self.contrast(bound)
+        center, reach = float(contrast.mean()), self._reach(bound, up=up)
+        if center <= 0:
+            return 0.5
+        return tail(center * sqrt(self.texts / null_variance(contrast, reach)), self.texts - 1) if reach > 0 else 0.0
+
+    def _reach(self, bound: float, *, up: bool) -> float:
+        """How far below 0 the contrast of an item can lie that speaks against theta > bound, or theta < bound."""
+        return bound - self.least if up else self.most - bound * self.fewest
+
+    @cached_property
+    def _top(self) -> float:
+        """The largest theta that items can have; of a ratio, the first that is excluded of 1, 2, 4, ..., if any."""
+        if self.fewest:
+            return self.most / self.fewest
+        top = max(1.0, self.value)
+        while top < FAR and self._score(top, up=False) > ALPHA:
+            top *= 2
+        return top if top < FAR else inf
+
+    def _end(self, limit: float, *, up: bool) -> float:
+        """Where the score test begins to exclude theta, between the estimate and the limit."""
+        if not isfinite(limit) or (limit >= self.value if up else limit <= self.value):
+            return limit
+        return _zero(lambda bound: self._score(bound, up=up) - ALPHA, limit, self.value)
+
+
+def null_variance(contrast: np.ndarray, reach: float) -> float:
+    """Variance of the distribution of mean 0 nearest to n values of a positive mean, of which none can be below -reach.
+
+    Nearest: it makes these values most probable, w_i = 1 / (n (1 + lambda d_i)) with sum w_i d_i = 0 (Owen 1988). Where
+    negative values are too few for it, the rest of the weight lies on -reach. Of right (1) and wrong (0) minus a rate p
+    it is p (1 - p).
+
+    References
+    ----------
+    Owen (1988), Empirical likelihood ratio confidence intervals for a single functional, Biometrika 75.
+    Tango (1998), Equivalence test and confidence interval for the difference in proportions, Stat. Med. 17.
+    """
+    reach = max(reach, -float(contrast.min()))
+
+    def mean_at(tilt: float) -> float:
+        return float((contrast / (1 + tilt * contrast)).mean())
+
+    largest = OPEN / reach
+    tilt = largest if mean_at(largest) > 0 else _zero(mean_at, 0.0, largest)
+    weights = 1 / (len(contrast) * (1 + tilt * contrast))
+    return float((weights * contrast**2).sum() + max(0.0, 1 - weights.sum()) * reach**2)
+
+
+def _zero(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a continuous function that changes its sign between two ends is 0, by Brent's method."""
+    return float(optimize.root_scalar(function, bracket=(low, high), xtol=1e-14).root)
 
 
 def mean(right: xr.DataArray, *, unit: str, scale: Scale = "rate", chance: float = 0.0) -> Items:
     """Mean over items of right (1) or wrong (0), or shares of several answers, minus chance."""
     found = contrasts.mean(right - chance, scale=scale, unit=unit)
-    return _of(found, least=-chance, most=1 - chance)
+    return _of(found, least=0.0 - chance, most=1 - chance)
 
 
 def difference(after: xr.DataArray, before: xr.DataArray, *, unit: str) -> Items:

@@ -1,5 +1,6 @@
 """What a sample could show: the smallest effect at 80 % power, and how many texts would decide."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import isnan, sqrt
 
@@ -50,14 +51,19 @@ def deciding_texts(effect: float, family: int = 1, *, halves: int = 1) -> int | 
     effect = abs(effect)
     if not np.isfinite(effect) or effect == 0.0:
         return None
+    return fewest(lambda n: chance(effect, n, ALPHA / family, halves) >= POWER, halves=halves)
+
+
+def fewest(decide: Callable[[int], bool], *, halves: int = 1) -> int | None:
+    """The smallest number, a multiple of `halves`, that decides when every larger one does; None beyond 100,000."""
     low, high = 2, 4  # of each half
-    while chance(effect, halves * high, ALPHA / family, halves) < POWER:
+    while not decide(halves * high):
         low, high = high, high * 2
         if halves * high > NO_NUMBER:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if chance(effect, halves * middle, ALPHA / family, halves) < POWER else (low, middle)
+        low, high = (low, middle) if decide(halves * middle) else (middle, high)
     return halves * high
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from dropeact import published
 from dropeact.estimators import Estimate, Region
 from dropeact.estimators.contrasts import LEVEL
+from dropeact.estimators.items import Items
 from dropeact.estimators.power import sign_flip, skewness
 from dropeact.verdicts.evaluation import ITEMS, Evaluated, outcomes
 from dropeact.verdicts.records import Record, by_experiment, finite
@@ -118,14 +119,17 @@ def _sample(claim: Claim) -> str:
 
 
 def _diagnostics(outcome: Outcome, region: Region) -> tuple[float | None, float | None]:
-    """Sign-flip p and skewness of the contrast at the nearest bound: printed, they decide nothing."""
+    """Sign-flip p and skewness of the contrast at the nearest bound: printed, they decide nothing.
+
+    Of items no skewness: their test has the spread that theirs would have on the bound.
+    """
     if not isinstance(outcome, Estimate) or outcome.is_exact:
         return None, None
     bounds = [bound for bound in (region.low, region.high) if np.isfinite(bound)]
     bound = min(bounds, key=lambda b: abs(outcome.value - b))
     contrast = outcome.contrast(bound)
     toward = contrast if contrast.mean() >= 0 else -contrast
-    return sign_flip(toward), skewness(contrast)
+    return sign_flip(toward), None if isinstance(outcome, Items) else skewness(contrast)
 
 
 def _published(id: str) -> dict[str, Any]:

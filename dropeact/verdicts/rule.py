@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from dropeact.estimators import Argmax, Conjunction, Estimate, PValues, Region
-from dropeact.estimators.contrasts import ALPHA, spread
+from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.items import Items
 from dropeact.estimators.power import deciding_texts, smallest_effect
 
@@ -121,25 +121,20 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: s
         return f"on the bound exactly; no number of {sample} would decide"
     inside = region.low <= estimate.value <= region.high
     against = 1 if inside and not isinstance(outcome, Argmax) else tests * (2 if region.is_margin else 1)
-    if isinstance(estimate, Items) and estimate.is_constant:
-        decides = _deciding(estimate.deciding(region, family * against), estimate, sample)
-        return f"{decides}; these {estimate.texts} all agree, in a family of {family}"
-    needed = deciding_texts(_effect(estimate, region), family * against, halves=halves)
+    bound = _nearest(estimate, region)
+    needed = (
+        estimate.deciding(bound, family * against)
+        if isinstance(estimate, Items)
+        else deciding_texts(estimate.effect(bound), family * against, halves=halves)
+    )
     effect = smallest_effect(estimate.texts, family, halves=halves)
     could = f"these {estimate.texts} could show {effect:.2f} sd in a family of {family}"
-    return f"{_deciding(needed, estimate, sample)}; {could}"
-
-
-def _deciding(needed: int | None, estimate: Estimate, sample: str) -> str:
-    """How many would decide, in words."""
     if needed is None:
-        return f"no number of {sample} would decide"
-    return f"about {max(needed, estimate.texts)} {sample} would decide"
+        return f"no number of {sample} would decide; {could}"
+    return f"about {max(needed, estimate.texts)} {sample} would decide; {could}"
 
 
-def _effect(estimate: Estimate, region: Region) -> float:
-    """Distance of the estimate to the nearest bound of the region, in standard deviations over texts."""
-    bounds = [bound for bound in (region.low, region.high) if abs(bound) < inf]
-    effects = [float(c.mean()) / spread(c) for c in map(estimate.contrast, bounds) if spread(c) > 0]
-    finite = [effect for effect in effects if not isnan(effect)]
-    return min(finite, key=abs) if finite else 0.0
+def _nearest(estimate: Estimate, region: Region) -> float:
+    """The bound of the region that the estimate is nearest to, in standard deviations over texts."""
+    effects = {bound: estimate.effect(bound) for bound in (region.low, region.high) if abs(bound) < inf}
+    return min(effects, key=lambda bound: inf if isnan(effects[bound]) else abs(effects[bound]))
