@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dropeact.axes import COLUMNS, HALVES
 from dropeact.corpus.facts import facts
-from dropeact.corpus.retrieval import DEPTHS, FORMS, KEYS
+from dropeact.corpus.retrieval import DEPTHS, ERRORS, FORMS, KEYS
 from dropeact.measured import of_run
 from dropeact.pairs import Pair
 from dropeact.report import knowledge_figures, retrieval_figures
@@ -74,9 +74,10 @@ def retrieval(column, half):
     exact = np.zeros((n, 2, 2, len(CONDITIONS)), np.float32)
     for j, condition in enumerate(CONDITIONS):
         right = share(PLANTED[column]["passkey"], condition, n)
-        announced = right * (np.arange(n) != right.sum() - 1)  # one fewer: where no item differs, 100 of them say less
-        exact[..., j] = np.stack([right, announced], 1)[:, :, None]
-    error = np.where(exact == 1, 0, np.where(np.arange(n)[:, None, None, None] % 10 == 9, 4, 2)).astype(np.int8)
+        exact[..., j] = right[:, None, None]
+        exact[:, 1, 1, j] *= np.arange(n) < right.sum() - 10  # announced and longer: ten fewer, more than chance has
+    other = ERRORS.index("more digits wrong")
+    error = np.where(exact == 1, 0, np.where(np.arange(n)[:, None, None, None] % 10 == 9, other, 2)).astype(np.int8)
     yes = np.full((n, 2, 2, len(CONDITIONS), 4), 0.5)
     yes[..., 1] = 0.51
     for length, remainder in enumerate((0, 2)):  # in one of four prompts the exact number has the largest p(Yes)
