@@ -87,7 +87,7 @@ def knowledge_drope_robust(measured: Measured) -> Estimate:
     if not (common := [task for task in drope if task in rope]):
         raise Untestable("no contextual task that both models perform")
     lost = {task: (drope[task][0] - drope[task][1]) - (rope[task][0] - rope[task][1]) for task in common}
-    return mean(average(lost), scale="difference", unit=ACCURACY)
+    return items.average(lost, farthest=2.0, unit=ACCURACY)
 
 
 @claim(
@@ -102,7 +102,7 @@ def knowledge_drope_parametric_unharmed(measured: Measured) -> Estimate:
     """
     performed = counted(measured.drope, tasks.PARAMETRIC, "massive")
     gained = {task: after - before for task, (before, after) in performed.items()}
-    return mean(average(gained), scale="difference", unit=ACCURACY)
+    return items.average(gained, farthest=1.0, unit=ACCURACY)
 
 
 @claim(

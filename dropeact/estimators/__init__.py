@@ -2,8 +2,8 @@
 
 Everything a claim may return lives here: `mean`, `difference` and `ratio` give an `Estimate`; `both`, `only`,
 `argmax` and `every` combine several into a `Conjunction` or an `Argmax`. Each has `p_values(region)`, the one-sided
-evidence for the region and for its complement; an `Estimate` also has `value`, `low`, `high` and `n`. Items that were
-answered right or wrong have `items.mean`, `items.difference` and `items.ratio`.
+evidence for the region and for its complement; an `Estimate` also has `value`, `low`, `high` and `n`. What is
+right or wrong, yes or no, has `items.mean`, `items.difference`, `items.ratio` and `items.average`.
 """
 
 from dropeact.estimators.compound import Argmax, Conjunction, EveryArgmax, Part, argmax, both, every, only

@@ -126,7 +126,7 @@ def lost_share(before: xr.DataArray, after: xr.DataArray, *, chance: float) -> x
 
     R = 1 - (mean(after) - chance) / (mean(before) - chance); item i has
     R - [(a_i - mean(a)) - (1 - R)(b_i - mean(b))] / (mean(b) - chance), the linearised ratio, so that the spread over
-    items gives the standard error of R.
+    items gives the standard error of R. Judged by t alone, which knows no more of the spread than the sample shows.
     """
     first, second = before.mean(), after.mean()
     left = (second - chance) / (first - chance)
@@ -147,9 +147,5 @@ def combined(parts: Sequence[tuple[float, xr.DataArray]]) -> xr.DataArray:
 
 
 def average(groups: Mapping[str, xr.DataArray]) -> xr.DataArray:
-    """The mean over groups of each group's mean, as one value per item.
-
-    It is judged by t alone, which takes the spread of the sample for that of all items (`items`): where a twentieth of
-    the answers of two tasks is lost and none won, 6.0 % of samples of 200 and 100 items are decided wrongly at 2.5 %.
-    """
+    """The mean over groups of each group's mean, as one value per item."""
     return combined([(1 / len(groups), values) for values in groups.values()])

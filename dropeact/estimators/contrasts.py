@@ -196,6 +196,8 @@ def one_per_text(values: xr.DataArray) -> np.ndarray:
         raise ValueError(
             f"expected one number per text; got dims {values.dims}; the text is the unit: average the others first"
         )
+    if values.dtype == bool:
+        raise ValueError("expected one number per text; got true or false; items.mean(x.astype(float)) judges those")
     ids = values["text"].values if "text" in values.coords else np.arange(values.size)
     if values.size < 2:
         raise Untestable(f"{values.size} text: how the quantity varies over texts is unknown")

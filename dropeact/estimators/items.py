@@ -5,7 +5,7 @@ are in 6 % of the samples, and Student's t calls each of these below 0.10 at 2.5
 of t and a score test, which takes the spread of the distribution nearest to the answers that has theta on the bound.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isfinite, sqrt
@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy import optimize
 
-from dropeact.estimators import contrasts
+from dropeact.estimators import accuracy, contrasts
 from dropeact.estimators.contrasts import ALPHA, Estimate, spread
 from dropeact.estimators.power import POWER, fewest
 from dropeact.estimators.regions import Scale
@@ -145,6 +145,14 @@ def mean(right: xr.DataArray, *, unit: str, scale: Scale = "rate", chance: float
 def difference(after: xr.DataArray, before: xr.DataArray, *, unit: str) -> Items:
     """Mean over items of right in one way minus right in another."""
     return _of(contrasts.difference(after, before, unit=unit), least=-1.0, most=1.0)
+
+
+def average(changes: Mapping[str, xr.DataArray], *, farthest: float, unit: str) -> Items:
+    """Mean over tasks of each task's mean change, none of an item beyond -+`farthest`; `accuracy.average` per item."""
+    found = contrasts.mean(accuracy.average(changes), scale="difference", unit=unit)
+    weights = [(found.texts / (len(changes) * own.sizes["text"]), float(own.mean())) for own in changes.values()]
+    least, most = (sign * max(weight * (farthest - sign * mean) for weight, mean in weights) for sign in (-1, 1))
+    return _of(found, least=found.value + least, most=found.value + most)
 
 
 def ratio(after: xr.DataArray, before: xr.DataArray) -> Items:

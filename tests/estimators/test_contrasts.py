@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from dropeact.estimators import Untestable, difference, exact, mean, ratio
+from dropeact.estimators import Untestable, difference, exact, items, mean, ratio
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.outcomes import remarking
 from dropeact.estimators.regions import at_least, at_most, within
@@ -184,3 +184,11 @@ def test_pairing_follows_the_text_ids_not_the_order():
 def test_different_texts_on_the_two_sides_are_refused():
     with pytest.raises(ValueError, match="same texts"):
         difference(per_text([1, 2], "a"), per_text([1, 2], "b"), unit="x")
+
+
+def test_true_or_false_is_no_number_that_does_not_vary():
+    """Yes in all of 32 texts is not yes for certain: such a quantity belongs to `items`."""
+    always = xr.DataArray(np.ones(32, bool), dims="text", coords={"text": np.arange(32)})
+    with pytest.raises(ValueError, match=r"got true or false; items\.mean"):
+        mean(always, unit="x")
+    assert not items.mean(always.astype(float), unit="x").is_exact

@@ -176,6 +176,38 @@ def test_a_change_on_its_margin_is_decided_no_more_often_than_promised_by_simula
     assert by_chance(lambda rng: rng.multinomial(n, [gained, lost, 1 - gained - lost], RUNS), judge) > 0.001
 
 
+def averaged(changes):
+    """Changes of the items of two tasks, 200 and 100 of them, each told apart by its ids."""
+    labelled = [asked(values).assign_coords(text=np.arange(len(values)) + 1000 * i) for i, values in enumerate(changes)]
+    return items.average(dict(zip("ab", labelled, strict=True)), farthest=1.0, unit="x")
+
+
+def test_tasks_count_alike_however_many_items_they_have_against_hand_count():
+    found = averaged([[1] * 20 + [0] * 180, [-1] * 30 + [0] * 70])
+    assert found.value == pytest.approx((0.1 - 0.3) / 2)
+    within_tasks = (0.1 - 0.1**2) / 200 + (0.3 - 0.3**2) / 100
+    error = contrasts.spread(found.numerator) / np.sqrt(found.texts)
+    assert error == pytest.approx(np.sqrt(within_tasks) / 2, rel=0.01)  # how the tasks differ is no error
+    assert (found.least, found.most) == pytest.approx((-0.1 - 1.5 * 0.7, -0.1 + 1.5 * 1.3))
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained"), [((0.05, 0.05), 0.0), ((0.1, 0.0), 0.0), ((0.0, 0.1), 0.0), ((0.1, 0.1), 0.05)]
+)
+def test_an_average_of_tasks_on_its_bound_is_decided_no_more_often_than_promised_by_simulation(lost, gained):
+    """t alone decides 6 % of these samples where nothing is won."""
+
+    def drawn(rng):
+        shares = [[gained, share, 1 - gained - share] for share in lost]
+        return np.hstack([rng.multinomial(n, own, RUNS) for n, own in zip((200, 100), shares, strict=True)])
+
+    def judge(sample):
+        first, second = (np.repeat([1.0, -1.0, 0.0], sample[i : i + 3]) for i in (0, 3))
+        return averaged([first, second]).tails(gained - sum(lost) / 2)[0] <= ALPHA
+
+    assert by_chance(drawn, judge) > 0.001
+
+
 @pytest.mark.parametrize("n", [10, 32, 100])
 @pytest.mark.parametrize("within_rate", [0.3, 0.8, 1.0])
 def test_what_is_left_on_its_bound_is_decided_no_more_often_than_promised_by_simulation(n, within_rate):
