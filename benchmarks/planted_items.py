@@ -1,7 +1,8 @@
 """Claims of facts and prompts -> populations of right and wrong answers whose truth lies on a claim's bound.
 
 A world is ten times the suite's own facts and prompts, for both models. An item is right under a condition where a
-uniform number lies below a rate; seven in ten keep their number under every condition, so that conditions are paired.
+uniform number lies below a rate; seven in ten keep their number under every condition, so that conditions are paired,
+and in six of ten pairs of facts one number is what the other lacks to 1, so that facts of a pair are not independent.
 A rate is turned until the claim's own function, asked of the whole world, meets the bound; a sample has as many items
 of every task as the suite has, half of them from each half.
 """
@@ -31,6 +32,7 @@ CONDITIONS = ("baseline", "massive", "random", "first-mlp")
 LENGTHS = {"retrieval": (256, 512), "long_retrieval": (4096, 8192)}
 CANDIDATES = ("exact", "near-1", "near-2", "near-3")
 KEPT = 0.7
+OPPOSED = 0.6  # of the pairs of facts: a preference for one of two completions makes one right and the other wrong
 HARMED = {f"{task}:first-mlp": 0.5 for task in FACTS} | {"passkey:first-mlp": 0.01}
 PRESETS: tuple[Mapping[str, Mapping[str, float]], ...] = (
     {},
@@ -69,12 +71,12 @@ class Items(Store):
         return dataset if self.run is None else dataset.isel(text=self._chosen(dataset, self.run))
 
     def _chosen(self, dataset: xr.Dataset, run: int) -> np.ndarray:
-        rng = np.random.default_rng(run)
-        strata = dataset["half"].values + dataset["task"].values
-        picked = [
-            rng.choice(np.flatnonzero(strata == name), int((strata == name).sum()) // TIMES, replace=False)
-            for name in np.unique(strata)
-        ]
+        """As many of every task as the suite has: the same places in both halves, so that pairs of facts stay whole."""
+        rng, picked = np.random.default_rng(run), []
+        for task in np.unique(dataset["task"].values):
+            halves = [np.flatnonzero((dataset["task"] == task) & (dataset["half"] == half)) for half in HALVES]
+            places = rng.choice(len(halves[0]), len(halves[0]) // TIMES, replace=False)
+            picked += [half[places] for half in halves]
         return np.sort(np.concatenate(picked))
 
     def turned(self, column: str, rate: str, amount: float) -> "Items":
@@ -108,9 +110,12 @@ def numbers(column: str, half: str, name: str, shape: tuple[int, ...]) -> np.nda
 
 
 def facts(column: str, half: str, rates: Mapping[str, float]) -> xr.Dataset:
-    """Right or wrong (item, condition) of every task."""
+    """Right or wrong (item, condition) of every task; most facts of half B err where those of half A do not."""
     names = np.repeat(list(FACTS), [TIMES * size // 2 for size in FACTS.values()])
-    uniform = numbers(column, half, "facts", (len(names), len(CONDITIONS)))
+    first, second = (numbers(column, half, "facts", (len(names), len(CONDITIONS))) for half in HALVES)
+    opposed = np.random.default_rng([len(column), len(names)]).random((len(names), 1)) < OPPOSED
+    uniform = {"A": first, "B": np.where(opposed, 1 - first, second)}[half]
+    places = np.concatenate([np.arange(TIMES * size // 2) for size in FACTS.values()])
     rate = np.array([[_rate(rates, task, condition) for condition in CONDITIONS] for task in names])
     right, harmed = uniform < rate, [[150.0, 150.0, 150.0, 1.2]]
     return xr.Dataset(
@@ -122,7 +127,7 @@ def facts(column: str, half: str, rates: Mapping[str, float]) -> xr.Dataset:
             "sink_rate": (("selected_on", "condition"), [[0.9, 0.9, 0.9, 0.1]]),
         },
         coords={
-            "text": [f"{half}-{i}" for i in range(len(names))],
+            "text": [f"{name}-{2 * i + 1 + HALVES.index(half):05d}" for name, i in zip(names, places, strict=True)],
             "half": ("text", [half] * len(names)),
             "task": ("text", names),
             "condition": list(CONDITIONS),

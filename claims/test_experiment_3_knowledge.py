@@ -5,10 +5,10 @@ answer has the number. Every item that was asked is in the denominator. A task c
 is clear of chance; both models lose equally many dimensions, chosen by their norm on the other half of the passages.
 """
 
-import xarray as xr
+from collections.abc import Mapping
 
-from dropeact.estimators import Conjunction, Estimate, Part, Untestable, items, mean, tasks
-from dropeact.estimators.accuracy import average, combined, lost_share
+from dropeact.estimators import Conjunction, Estimate, Part, Untestable, items, tasks
+from dropeact.estimators.accuracy import Bounded, lost_share
 from dropeact.estimators.regions import MORE_RATE, at_least, at_most, equivalent_rate, higher_rate, lower_rate
 from dropeact.estimators.tasks import Answers
 from dropeact.measured import Measured, Model
@@ -34,12 +34,16 @@ def passkeys(measured: Measured, name: str, condition: str) -> Answers:
     return tasks.passkeys(retrieval, condition, name=name)
 
 
-def contextual_beyond_parametric(model: Model, condition: str) -> Estimate:
-    """Mean lost share of the contextual tasks minus that of the parametric ones."""
-    contextual, parametric = (
-        average(tasks.lost_shares(counted(model, names, condition))) for names in (tasks.CONTEXTUAL, tasks.PARAMETRIC)
-    )
-    return mean(combined([(1.0, contextual), (-1.0, parametric)]), scale="difference", unit=LOST)
+def lost(model: Model, names: tuple[str, ...], condition: str) -> dict[str, Bounded]:
+    """What a condition takes of each task that the model performs, as a share of its accuracy above chance."""
+    return tasks.lost_shares(counted(model, names, condition))
+
+
+def beyond(contextual: Mapping[str, Bounded], parametric: Mapping[str, Bounded]) -> Estimate:
+    """Mean over the contextual tasks minus mean over the parametric ones."""
+    signed = ((1, contextual), (-1, parametric))
+    parts = [(sign / len(kind), task) for sign, kind in signed for task in kind.values()]
+    return items.combined(parts, unit=LOST)
 
 
 @claim(
@@ -55,7 +59,7 @@ def knowledge_rope_contextual_loss(measured: Measured) -> Estimate:
     mean over contextual tasks of R minus mean over parametric ones; R = 1 - (accuracy disrupted - chance) / (accuracy
     undisturbed - chance); contextual: reviews, passkey; parametric: cities, sports
     """
-    return contextual_beyond_parametric(measured.rope, "massive")
+    return beyond(*(lost(measured.rope, names, "massive") for names in (tasks.CONTEXTUAL, tasks.PARAMETRIC)))
 
 
 @claim(
@@ -71,9 +75,11 @@ def jin_contextual_over_parametric(measured: Measured) -> Estimate:
     mean over contextual tasks of R minus mean over parametric ones, massive values zeroed, minus the same with as many
     random dimensions zeroed; R as in knowledge-rope-contextual-loss; Jin et al. replace by the mean
     """
-    massive, random = (contextual_beyond_parametric(measured.rope, name) for name in ("massive", "random"))
-    values = xr.DataArray(massive.numerator - random.numerator, dims="text")
-    return mean(values, scale="difference", unit=LOST)
+    kinds = []
+    for names in (tasks.CONTEXTUAL, tasks.PARAMETRIC):
+        massive, random = (lost(measured.rope, names, condition) for condition in ("massive", "random"))
+        kinds.append({task: massive[task] - random[task] for task in massive})
+    return beyond(*kinds)
 
 
 @claim("knowledge-drope-robust", region=lower_rate(), set="behaviour")
@@ -146,8 +152,8 @@ def relative_drops(model: Model, id: str) -> Conjunction:
         if left_out := sorted(set(names) - set(performed)):
             raise Untestable(f"the published mean has {', '.join(left_out)} in it, at chance undisturbed")
         drops = {task: lost_share(before, after, chance=0.0) for task, (before, after) in performed.items()}
-        lost = mean(average(drops), scale="difference", unit="share of the accuracy")
-        parts.append(Part(figure, lost, replicates(id, figure, scale="difference")))
+        mean = items.combined([(1 / len(drops), drop) for drop in drops.values()], unit="share of the accuracy")
+        parts.append(Part(figure, mean, replicates(id, figure, scale="difference")))
     return Conjunction(tuple(parts))
 
 

@@ -48,7 +48,8 @@ def knowledge(column, half):
     for task, rates in PLANTED[column].items():
         places = [i for i, item in enumerate(chosen) if item.task == task]
         for j, condition in enumerate(CONDITIONS):
-            correct[places, j] = share(rates, condition, len(places))
+            right = share(rates, condition, len(places))
+            correct[places, j] = right if half == "A" else right[::-1]  # of few pairs both facts are wrong
     removed = [150.0, 150.0, 1.4, 1.4, 150.0]
     return xr.Dataset(
         {

@@ -1,10 +1,12 @@
 """Right and wrong answers -> accuracies with fixed denominators, what an intervention takes of them, and their limits.
 
-The unit is the item. A task counts only where its undisturbed accuracy is clear of chance; every item that was asked
-stays in the denominator, whatever the answer looked like.
+A task counts only where its undisturbed accuracy is clear of chance; every item that was asked stays in the
+denominator, whatever the answer looked like.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from math import sqrt
 
 import numpy as np
@@ -121,16 +123,33 @@ def require_norm_removed(checks: xr.Dataset, condition: str, name: str) -> None:
             )
 
 
-def lost_share(before: xr.DataArray, after: xr.DataArray, *, chance: float) -> xr.DataArray:
+@dataclass(frozen=True)
+class Bounded:
+    """One value per item, and the least and the most that any item could have."""
+
+    values: xr.DataArray
+    least: float
+    most: float
+
+    def __sub__(self, other: "Bounded") -> "Bounded":
+        return Bounded(self.values - other.values, self.least - other.most, self.most - other.least)
+
+
+def lost_share(before: xr.DataArray, after: xr.DataArray, *, chance: float) -> Bounded:
     """Share of the accuracy above chance that is lost, as one value per item whose mean it is.
 
     R = 1 - (mean(after) - chance) / (mean(before) - chance); item i has
     R - [(a_i - mean(a)) - (1 - R)(b_i - mean(b))] / (mean(b) - chance), the linearised ratio, so that the spread over
-    items gives the standard error of R. Judged by t alone, which knows no more of the spread than the sample shows.
+    items gives the standard error of R. Either answer lies between wrong (0) and right (1).
     """
-    first, second = before.mean(), after.mean()
+    first, second = float(before.mean()), float(after.mean())
     left = (second - chance) / (first - chance)
-    return (1 - left) - ((after - second) - left * (before - first)) / (first - chance)
+
+    def linearised(b, a):  # of an item, or of all
+        return (1 - left) - ((a - second) - left * (b - first)) / (first - chance)
+
+    ends = [linearised(b, a) for b, a in product((0.0, 1.0), repeat=2)]
+    return Bounded(linearised(before, after), min(ends), max(ends))
 
 
 def combined(parts: Sequence[tuple[float, xr.DataArray]]) -> xr.DataArray:

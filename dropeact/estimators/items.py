@@ -5,7 +5,7 @@ are in 6 % of the samples, and Student's t calls each of these below 0.10 at 2.5
 of t and a score test, which takes the spread of the distribution nearest to the answers that has theta on the bound.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isfinite, sqrt
@@ -15,6 +15,7 @@ import xarray as xr
 from scipy import optimize
 
 from dropeact.estimators import accuracy, contrasts
+from dropeact.estimators.accuracy import Bounded
 from dropeact.estimators.contrasts import ALPHA, Estimate, spread
 from dropeact.estimators.power import POWER, fewest
 from dropeact.estimators.regions import Scale
@@ -147,12 +148,19 @@ def difference(after: xr.DataArray, before: xr.DataArray, *, unit: str) -> Items
     return _of(contrasts.difference(after, before, unit=unit), least=-1.0, most=1.0)
 
 
+def combined(parts: Sequence[tuple[float, Bounded]], *, unit: str) -> Items:
+    """sum_g weight_g mean(values_g) over groups of different items; `accuracy.combined` per item."""
+    found = contrasts.mean(accuracy.combined([(w, part.values) for w, part in parts]), scale="difference", unit=unit)
+    ends = []
+    for weight, part in parts:
+        heavier, center = weight * found.texts / part.values.sizes["text"], float(part.values.mean())
+        ends += [heavier * (end - center) for end in (part.least, part.most)]
+    return _of(found, least=found.value + min(ends), most=found.value + max(ends))
+
+
 def average(changes: Mapping[str, xr.DataArray], *, farthest: float, unit: str) -> Items:
-    """Mean over tasks of each task's mean change, none of an item beyond -+`farthest`; `accuracy.average` per item."""
-    found = contrasts.mean(accuracy.average(changes), scale="difference", unit=unit)
-    weights = [(found.texts / (len(changes) * own.sizes["text"]), float(own.mean())) for own in changes.values()]
-    least, most = (sign * max(weight * (farthest - sign * mean) for weight, mean in weights) for sign in (-1, 1))
-    return _of(found, least=found.value + least, most=found.value + most)
+    """Mean over tasks of each task's mean change, none of an item beyond -+`farthest`."""
+    return combined([(1 / len(changes), Bounded(own, -farthest, farthest)) for own in changes.values()], unit=unit)
 
 
 def ratio(after: xr.DataArray, before: xr.DataArray) -> Items:

@@ -1,4 +1,7 @@
-"""Stored answers of one model -> right or wrong per item of every task that the undisturbed model performs."""
+"""Stored answers of one model -> right or wrong of every task that the undisturbed model performs.
+
+What counts as one is a pair of facts that swap their completions, or a prompt with a hidden number.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -7,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from dropeact.corpus import facts
-from dropeact.estimators.accuracy import CHANCE, lost_share, require_above_chance, require_found, task_items
+from dropeact.estimators.accuracy import CHANCE, Bounded, lost_share, require_above_chance, require_found, task_items
 from dropeact.estimators.outcomes import Untestable, remark
 
 PASSKEY = "passkey"
@@ -24,8 +27,21 @@ def chance(task: str) -> float:
     return 0.0 if task == PASSKEY else CHANCE
 
 
+def by_pair(items: xr.DataArray) -> xr.DataArray:
+    """Mean of the two facts of each pair, one number a pair: 0, 0.5 or 1 where an item is wrong (0) or right (1).
+
+    The true completion of either fact is the false one of the other. A model that prefers one of them, whatever is
+    asked, has one fact right and one wrong: answers within a pair are not independent, pairs are.
+    """
+    names = items["text"].values.tolist()
+    numbers = np.array([int(name.rpartition("-")[2]) for name in names], int)
+    pairs = [f"{name.rpartition('-')[0]} pair {(n + 1) // 2}" for name, n in zip(names, numbers, strict=True)]
+    bare = items.reset_coords(drop=True).assign_coords(text=pairs)
+    return (bare.isel(text=numbers % 2 == 1) + bare.isel(text=numbers % 2 == 0)) / 2
+
+
 def answers(knowledge: xr.Dataset, task: str, condition: str, *, name: str, score: str = "correct") -> Answers:
-    """Right (1) or wrong (0) per item of a task, undisturbed and under a condition.
+    """Share of right answers per pair of facts of a task, undisturbed and under a condition.
 
     Raises
     ------
@@ -36,7 +52,7 @@ def answers(knowledge: xr.Dataset, task: str, condition: str, *, name: str, scor
     scores = (known.sel(condition=which, drop=True) for which in ("baseline", condition))
     before, after = (task_items(values, task, SIZES[task]) for values in scores)
     require_above_chance(before, f"{name} {task}")
-    return before, after
+    return by_pair(before), by_pair(after)
 
 
 def found(retrieval: xr.Dataset) -> xr.DataArray:
@@ -118,6 +134,6 @@ def counted(
     return found
 
 
-def lost_shares(tasks: Mapping[str, Answers]) -> dict[str, xr.DataArray]:
-    """Per task, the share of the accuracy above chance that the condition takes, one value per item."""
+def lost_shares(tasks: Mapping[str, Answers]) -> dict[str, Bounded]:
+    """Per task, the share of the accuracy above chance that the condition takes, one value per pair or prompt."""
     return {task: lost_share(before, after, chance=chance(task)) for task, (before, after) in tasks.items()}

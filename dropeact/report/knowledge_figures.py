@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from dropeact.estimators import tasks
+from dropeact.estimators import items, tasks
 from dropeact.measured import Measured
 from dropeact.report.drawing import COLOURS, Drawing
-from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, TICKS, paint_hidden, with_interval
+from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, TICKS, paint_hidden
 from dropeact.report.words import NAMES
 
 
@@ -19,7 +19,9 @@ def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
             chosen = data.isel(text=np.flatnonzero(data["task"].values == task))
             shown = [name for name in CONDITIONS if name in data["condition"].values]
             x = np.array([list(CONDITIONS).index(name) for name in shown]) + 0.26 * (offset - 1)
-            drawn = np.array([with_interval(chosen["correct"].sel(condition=name)) for name in shown])
+            pairs = tasks.by_pair(chosen["correct"].astype(float))
+            found = [items.mean(pairs.sel(condition=name, drop=True), unit="") for name in shown]
+            drawn = np.array([(one.value, one.value - one.low, one.high - one.value) for one in found]).reshape(-1, 3)
             axes.bar(x, drawn[:, 0], 0.24, yerr=drawn[:, 1:].T, color=COLOURS[model.name], label=NAMES[model.name])
         axes.axhline(tasks.chance(task), color="black", lw=0.6, linestyle=":")
         axes.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()), rotation=30, ha="right")
@@ -27,7 +29,7 @@ def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
             title=task.capitalize(),
             ylim=(0, ABOVE),
             yticks=TICKS,
-            ylabel="share of items right" if task == "cities" else "",
+            ylabel="share of facts right" if task == "cities" else "",
         )
     panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
     paint_hidden(panels[-1], measured)
@@ -54,8 +56,9 @@ DRAWINGS = {
             "knowledge",
             "3",
             "Accuracy by task and condition",
-            "Share of items whose true completion is more probable than the false one, with Wilson intervals; the "
-            "dotted line is chance. Last: numbers found in a text, plain (circles) and cued (squares).",
+            "Share of facts whose true completion is more probable than the false one, with 95 % intervals over pairs "
+            "that swap their completions; the dotted line is chance. Last: numbers found in a text, plain (circles) "
+            "and cued (squares), with Wilson intervals.",
             paint_accuracy,
             4,
         ),

@@ -13,7 +13,7 @@ from dropeact.estimators import Estimate, Region
 from dropeact.estimators.contrasts import LEVEL
 from dropeact.estimators.items import Items
 from dropeact.estimators.power import sign_flip, skewness
-from dropeact.verdicts.evaluation import ITEMS, Evaluated, outcomes
+from dropeact.verdicts.evaluation import SAMPLED, Evaluated, outcomes
 from dropeact.verdicts.records import Record, by_experiment, finite
 from dropeact.verdicts.registry import Claim
 from dropeact.verdicts.rule import Outcome, decide, holm, shown, why_contradicted, why_inconclusive
@@ -85,7 +85,8 @@ def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, 
         "supported": lambda: "",
         "contradicted": lambda: why_contradicted(outcome, item.region),
         "inconclusive": lambda: str(
-            item.noise or why_inconclusive(outcome, item.region, max(family, 1), sample=_sample(item.claim))
+            item.noise
+            or why_inconclusive(outcome, item.region, max(family, 1), sample=SAMPLED.get(item.claim.set, "texts"))
         ),
     }[verdict]()
     seen = shown(outcome, item.region)
@@ -112,10 +113,6 @@ def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, 
 
 def _as_dict(region: Region) -> dict[str, Any]:
     return {"scale": region.scale, "low": finite(region.low), "high": finite(region.high)}
-
-
-def _sample(claim: Claim) -> str:
-    return "items" if claim.set in ITEMS else "texts"
 
 
 def _diagnostics(outcome: Outcome, region: Region) -> tuple[float | None, float | None]:

@@ -21,6 +21,7 @@ from dropeact.verdicts.rule import Outcome, is_exact
 
 OUTSIDE_FAMILY = ("not applicable",)
 ITEMS = {"behaviour": "facts and prompts", "long": "long prompts"}  # what the sets that are not about texts consist of
+SAMPLED = {"behaviour": "pairs of facts or prompts", "long": "prompts"}  # and what counts as one there
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
 
 
 def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: str = "texts") -> str:
-    """Say how many texts (or items) would decide, and the smallest effect that these could show.
+    """Say how many texts (or pairs of facts, or prompts) would decide, and the smallest effect that these could show.
 
     What would decide is the side that the estimate lies on. Against a compound statement every part is tested, and a
     margin on both sides, so that the evidence counts as many times. Where the leader of a largest mean was chosen, each

@@ -62,9 +62,14 @@ def test_a_wrong_denominator_is_caught(broken):
 def test_lost_share_against_hand_count():
     before, after = right(0.9), right(0.6)
     share = lost_share(before, after, chance=0.5)
-    assert float(share.mean()) == pytest.approx(0.3 / 0.4)
-    assert float(lost_share(before, before, chance=0.5).std()) == pytest.approx(0.0, abs=1e-12)
-    assert float(lost_share(before, right(0.0), chance=0.0).mean()) == pytest.approx(1.0)
+    assert float(share.values.mean()) == pytest.approx(0.3 / 0.4)
+    assert float(lost_share(before, before, chance=0.5).values.std()) == pytest.approx(0.0, abs=1e-12)
+    assert float(lost_share(before, right(0.0), chance=0.0).values.mean()) == pytest.approx(1.0)
+    # 1 - left = 0.75, over 0.4: right before and wrong after is the most, the reverse the least
+    assert share.most == pytest.approx(0.75 - ((0 - 0.6) - 0.25 * (1 - 0.9)) / 0.4)
+    assert share.most == pytest.approx(float(share.values.max()))
+    assert share.least == pytest.approx(0.75 - ((1 - 0.6) - 0.25 * (0 - 0.9)) / 0.4)
+    assert share.least <= share.values.min()
 
 
 def test_lost_share_has_the_spread_of_a_resampled_ratio():
@@ -74,7 +79,7 @@ def test_lost_share_has_the_spread_of_a_resampled_ratio():
     share = lost_share(items(before), items(after), chance=0.5)
     drawn = rng.integers(0, 400, (4000, 400))
     ratios = 1 - (after[drawn].mean(1) - 0.5) / (before[drawn].mean(1) - 0.5)
-    assert float(share.std(ddof=1)) / 20 == pytest.approx(ratios.std(), rel=0.1)
+    assert float(share.values.std(ddof=1)) / 20 == pytest.approx(ratios.std(), rel=0.1)
 
 
 def test_combined_groups_have_the_mean_and_error_of_independent_groups_against_theory():

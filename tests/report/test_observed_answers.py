@@ -122,9 +122,10 @@ def test_a_rate_that_one_half_decides_is_marked(tables):
 def test_accuracy_by_condition_has_the_facts_and_the_hidden_numbers_at_the_shared_length(tables):
     table = tables["Accuracy by condition"]
     shown = rows(table, 3)
-    assert shown["cities", "DroPE", "200"]["massive values zeroed"] == "0.50 [0.43, 0.57]"
-    assert shown["sports", "DroPE", "100"]["undisturbed"] == "0.00 [0.00, 0.04]"
-    assert ("cities", "RoPE", "200") not in shown
+    # of the pairs of cities both are right or both wrong: 1.984 * 0.5025 / sqrt(100), as of a hundred coins
+    assert shown["cities", "DroPE", "100 pairs"]["massive values zeroed"] == "0.50 [0.40, 0.60]"
+    assert shown["sports", "DroPE", "50 pairs"]["undisturbed"] == "0.00 [0.00, 0.07]"  # 2.01^2 / (50 + 2.01^2)
+    assert ("cities", "RoPE", "100 pairs") not in shown
     assert shown["hidden numbers, cued", "RoPE", "100"]["massive values zeroed"] == "0.50 [0.40, 0.60]"
     ranked = shown["hidden numbers, cued, ranked", "RoPE", "100"]
     assert (ranked["undisturbed"], ranked["massive values zeroed"]) == ("0.80 [0.71, 0.87]", "0.50 [0.40, 0.60]")

@@ -1,6 +1,7 @@
 """Stored answers -> tables: accuracy by condition; hidden numbers answered, ranked and verified; the same by half.
 
-Rates carry Wilson's interval over items. What was not measured, or not of an earlier version's results, is a dash.
+Rates carry Wilson's interval over prompts, or the one that claims have over pairs of facts. What was not measured, or
+not of an earlier version's results, is a dash.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from dropeact.corpus.retrieval import FORMS
-from dropeact.estimators import tasks
+from dropeact.estimators import items, tasks
 from dropeact.estimators.accuracy import wilson
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured
@@ -24,7 +25,7 @@ CONDITIONS = {
     "first-mlp": "first token's MLP left out",
     "combined": "both",
 }
-Items = Callable[[xr.Dataset], xr.DataArray]
+Right = Callable[[xr.Dataset], xr.DataArray]
 
 
 def by_log_probability(asked: xr.Dataset) -> xr.DataArray:
@@ -43,7 +44,7 @@ def told_apart(asked: xr.Dataset) -> xr.DataArray:
     return yes.sel(candidate="exact", drop=True) - yes.drop_sel(candidate="exact").mean("candidate", skipna=False)
 
 
-RATES: dict[str, Items] = {
+RATES: dict[str, Right] = {
     "exact": lambda asked: asked["exact"],
     "substring": lambda asked: asked["substring"],
     "first by log-probability": by_log_probability,
@@ -70,9 +71,9 @@ def accuracies(measured: Measured) -> Table | None:
     rows = []
     for task in (*tasks.PARAMETRIC, *tasks.CONTEXTUAL[:1]):
         for model, data in knowledge.items():
-            items = data["correct"].isel(text=np.flatnonzero(data["task"].values == task)).astype(float)
-            if items.sizes["text"]:
-                rows.append([task, model, str(items.sizes["text"]), *_by_condition(items, shown)])
+            facts = data["correct"].isel(text=np.flatnonzero(data["task"].values == task)).astype(float)
+            if (pairs := tasks.by_pair(facts)).sizes["text"]:
+                rows.append([task, model, f"{pairs.sizes['text']} pairs", *_by_condition(pairs, shown, rate_of_pairs)])
     for form in FORMS if length is not None else ():
         for model, data in retrieval.items():
             if form in data["form"].values:
@@ -80,9 +81,10 @@ def accuracies(measured: Measured) -> Table | None:
     return of_rows(
         "3",
         "Accuracy by condition",
-        "Share of items right, with Wilson's 95 % interval over the n items. A fact is right where its true completion "
-        "is more probable than the false one (chance 0.5), a hidden number where it stands in the answer (chance 0); "
-        "ranked: where it is more probable as the answer than each of three near misses (chance 0.25)"
+        "Share right, with a 95 % interval over n: pairs of facts that swap their completions, or prompts (Wilson's). "
+        "A fact is right where its true completion is more probable than the false one (chance 0.5), a hidden number "
+        "where it stands in the answer (chance 0); ranked: where it is more probable "
+        "as the answer than each of three near misses (chance 0.25)"
         + (f". Numbers at {length} tokens, the length that all conditions share." if length is not None else "."),
         ["model", "n", *(CONDITIONS[name] for name in shown)],
         rows,
@@ -91,10 +93,10 @@ def accuracies(measured: Measured) -> Table | None:
 
 def _of_numbers(model: str, asked: xr.Dataset, form: str, shown: Sequence[str]) -> list[list[str]]:
     """Rows of hidden numbers answered, and ranked where an earlier version's results have it."""
-    ways: dict[str, Items] = {form: RATES["exact"], f"{form}, ranked": by_log_probability}
+    ways: dict[str, Right] = {form: RATES["exact"], f"{form}, ranked": by_log_probability}
     return [
-        [f"hidden numbers, {way}", model, str(asked.sizes["text"]), *_by_condition(items(asked), shown)]
-        for way, items in ways.items()
+        [f"hidden numbers, {way}", model, str(asked.sizes["text"]), *_by_condition(right(asked), shown)]
+        for way, right in ways.items()
         if way == form or "candidate_log_probability" in asked
     ]
 
@@ -162,21 +164,21 @@ def _named(measured: Measured, name: str) -> list[tuple[str, xr.Dataset]]:
     return [(NAMES[model.name], data) for model, data in measured.having(name)]
 
 
-def _items(asked: xr.Dataset, items: Items) -> xr.DataArray | None:
+def _items(asked: xr.Dataset, right: Right) -> xr.DataArray | None:
     """One number per prompt; None where it was not measured of every prompt."""
     try:
-        values = items(asked)
+        values = right(asked)
     except KeyError:  # an earlier version's results lack the variable
         return None
     return values if np.isfinite(values.values.astype(float)).all() else None
 
 
 def _rates(asked: xr.Dataset) -> list[str]:
-    return [NONE if (values := _items(asked, items)) is None else rate(values) for items in RATES.values()]
+    return [NONE if (values := _items(asked, right)) is None else rate(values) for right in RATES.values()]
 
 
-def _mean(asked: xr.Dataset, items: Items) -> str:
-    if (values := _items(asked, items)) is None:
+def _mean(asked: xr.Dataset, right: Right) -> str:
+    if (values := _items(asked, right)) is None:
         return NONE
     center, half = (float(v) for v in mean_and_half_width(values))
     return f"{number(center)} ± {number(half)}"
@@ -189,10 +191,16 @@ def rate(values: xr.DataArray) -> str:
     return f"{mean:.2f} [{max(low, 0.0):.2f}, {min(high, 1.0):.2f}]"
 
 
-def _by_condition(items: xr.DataArray, shown: Sequence[str]) -> list[str]:
-    known = items["condition"].values
-    chosen = {name: items.sel(condition=name, drop=True) for name in shown if name in known}
-    return [rate(chosen[name]) if name in chosen and chosen[name].notnull().all() else NONE for name in shown]
+def rate_of_pairs(values: xr.DataArray) -> str:
+    """A rate over pairs of facts with the interval that claims have of it."""
+    found = items.mean(values, unit="")
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def _by_condition(right: xr.DataArray, shown: Sequence[str], write: Callable[[xr.DataArray], str] = rate) -> list[str]:
+    known = right["condition"].values
+    chosen = {name: right.sel(condition=name, drop=True) for name in shown if name in known}
+    return [write(chosen[name]) if name in chosen and chosen[name].notnull().all() else NONE for name in shown]
 
 
 def _sizes(asked: xr.Dataset) -> dict[str, int]:
@@ -200,9 +208,9 @@ def _sizes(asked: xr.Dataset) -> dict[str, int]:
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
-def _by_half(parts: Sequence[xr.Dataset], items: Items) -> str:
+def _by_half(parts: Sequence[xr.Dataset], right: Right) -> str:
     """Rates of half A and half B, marked where their intervals do not overlap."""
-    values = [own for part in parts if (own := _items(part, items)) is not None]
+    values = [own for part in parts if (own := _items(part, right)) is not None]
     if not values:
         return NONE
     means = xr.concat(values, "length", coords="minimal", compat="override").mean("length").groupby("half").mean("text")
