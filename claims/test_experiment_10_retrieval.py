@@ -4,6 +4,9 @@ Both models get the same prompts: 5 depths x 20 keys at each length, plain and c
 stands in it as a number of its own. Lengths beyond the training length belong to the set `long`.
 """
 
+from contextlib import suppress
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
@@ -18,6 +21,7 @@ from dropeact.estimators import (
     difference,
     items,
     tasks,
+    where_tested,
 )
 from dropeact.estimators.accuracy import require_found
 from dropeact.estimators.outcomes import remark
@@ -95,6 +99,12 @@ def beyond_training(measured: Measured, model: Model) -> xr.Dataset:
     return chosen
 
 
+def remark_found(name: str, answers: xr.Dataset) -> None:
+    """Say how many prompts within the training length are answered: where none are, more length takes nothing."""
+    rate, n = float(found(answers).mean()), answers.sizes["text"]
+    remark(f"Within the training length {name} answers {rate:.2f} of {n} prompts of {tokens(answers)} tokens")
+
+
 def kept(measured: Measured, name: str, model: Model) -> Estimate:
     """What is found beyond the training length / what is found of the same prompts within it; a remark says both.
 
@@ -142,6 +152,8 @@ def retrieval_drope_beyond(measured: Measured) -> Estimate:
     mean over prompts, both forms and all lengths beyond the training length, of exact match
     """
     answers = beyond_training(measured, measured.drope)
+    with suppress(Untestable, MissingMeasurement):
+        remark_found("DroPE", within_training(measured, measured.drope))
     return items.mean(found(answers), unit=unit_at(answers))
 
 
@@ -156,9 +168,9 @@ def gelberg_extends_context(measured: Measured) -> Conjunction:
 
     per model: exact match beyond the training length / within it
     """
-    shares = {name: kept(measured, name, model) for name, model in measured.models.items()}
     keeps = at_least(0.5, "keeps: more than half of what is found within the training length", scale="ratio", null=0.0)
-    return Conjunction((Part("DroPE", shares["DroPE"], keeps), Part("RoPE", shares["RoPE"])))
+    shares = {name: partial(kept, measured, name, model) for name, model in measured.models.items()}
+    return where_tested(shares, {"DroPE": keeps})
 
 
 @claim(
@@ -173,7 +185,9 @@ def retrieval_truncation_dominates(measured: Measured) -> Conjunction:
     wrong answers of each class / wrong answers, over forms, and lengths within the training length; near misses (same
     length, one or two digits wrong) at most a quarter
     """
-    errors = undisturbed(measured, measured.drope)["error"]
+    answers = undisturbed(measured, measured.drope)
+    remark_found("DroPE", answers)
+    errors = answers["error"]
 
     def share(of: xr.DataArray) -> xr.DataArray:
         return of.where(errors.notnull()).mean(["form", "length"], skipna=False)
@@ -196,13 +210,22 @@ def retrieval_prompt_sensitivity(measured: Measured) -> Conjunction:
 
     per model: exact match cued - plain; DroPE at least 0.05, RoPE within 0.10 of 0
     """
-    gains = {}
-    for name, model in measured.models.items():
-        exact = undisturbed(measured, model)["exact"].mean("length", skipna=False)
-        forms = {form: exact.sel(form=form, drop=True) for form in ("plain", "cued")}
-        require_found(max(forms.values(), key=lambda values: float(values.mean())), f"{model.name} in the better form")
-        gains[name] = items.difference(forms["cued"], forms["plain"], unit=FOUND)
-    return Conjunction((Part("DroPE", gains["DroPE"]), Part("RoPE", gains["RoPE"], equivalent_rate())))
+    gains = {name: partial(gain, measured, model) for name, model in measured.models.items()}
+    return where_tested(gains, {"RoPE": equivalent_rate()})
+
+
+def gain(measured: Measured, model: Model) -> Estimate:
+    """Exact match cued - plain.
+
+    Raises
+    ------
+    Untestable
+        When too little is found in the better form.
+    """
+    exact = undisturbed(measured, model)["exact"].mean("length", skipna=False)
+    forms = {form: exact.sel(form=form, drop=True) for form in ("plain", "cued")}
+    require_found(max(forms.values(), key=lambda values: float(values.mean())), f"{model.name} in the better form")
+    return items.difference(forms["cued"], forms["plain"], unit=FOUND)
 
 
 @claim(

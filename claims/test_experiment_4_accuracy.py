@@ -4,7 +4,9 @@ The MLP is dropped for absolute position 0 only, which no decoding step repeats,
 the other half of the passages. Where the norm or the sinks stay, nothing follows: such a record is untestable.
 """
 
-from dropeact.estimators import Conjunction, Part, both, items, tasks
+from functools import partial
+
+from dropeact.estimators import Conjunction, Estimate, Part, both, items, tasks, where_tested
 from dropeact.estimators.accuracy import require_removed
 from dropeact.estimators.regions import at_most, equivalent_rate
 from dropeact.measured import Measured, Model
@@ -62,9 +64,13 @@ def qk_disruption_passkey_both(measured: Measured) -> Conjunction:
 
     per model: exact match disrupted / undisturbed, mean of both prompt forms at the shortest length
     """
-    asked = {name: model.measurement("retrieval") for name, model in measured.models.items()}
-    for name, retrieval in asked.items():
-        measured.models[name].require_dose()
-        tasks.remark_ranking(retrieval, "massive", name=name)
-    found = {name: tasks.passkeys(retrieval, "massive", name=name) for name, retrieval in asked.items()}
-    return both({name: items.ratio(after, before) for name, (before, after) in found.items()})
+    for name, model in measured.models.items():
+        model.require_dose()
+        tasks.remark_ranking(model.measurement("retrieval"), "massive", name=name)
+    return where_tested({name: partial(left, name, model) for name, model in measured.models.items()})
+
+
+def left(name: str, model: Model) -> Estimate:
+    """Exact match disrupted / undisturbed; untestable where too little is found undisturbed."""
+    before, after = tasks.passkeys(model.measurement("retrieval"), "massive", name=name)
+    return items.ratio(after, before)

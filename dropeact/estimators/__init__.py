@@ -6,7 +6,7 @@ evidence for the region and for its complement; an `Estimate` also has `value`, 
 right or wrong, yes or no, has `items.mean`, `items.difference`, `items.ratio` and `items.average`.
 """
 
-from dropeact.estimators.compound import Argmax, Conjunction, EveryArgmax, Part, argmax, both, every, only
+from dropeact.estimators.compound import Argmax, Conjunction, EveryArgmax, Part, argmax, both, every, only, where_tested
 from dropeact.estimators.contrasts import Estimate, difference, exact, mean, ratio
 from dropeact.estimators.outcomes import NotApplicable, PValues, Untestable
 from dropeact.estimators.regions import Region
@@ -29,4 +29,5 @@ __all__ = [
     "mean",
     "only",
     "ratio",
+    "where_tested",
 ]

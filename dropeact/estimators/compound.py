@@ -4,7 +4,7 @@ Every part must hold for support, so its evidence is the largest p (an intersect
 the evidence against is the smallest p times the number of parts (Bonferroni).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -30,19 +30,21 @@ class Part(NamedTuple):
 class Conjunction:
     """Every part holds. What is shown is the weakest part: the one with the largest p for its region.
 
-    `sample` names what a part counts where that is not every text or item.
+    `sample` names what a part counts where that is not every text or item; `untested` says of every part that cannot be
+    tested why. Then nothing supports the whole, and any other part may still fail.
     """
 
     parts: tuple[Part, ...]
     sample: str = ""
+    untested: tuple[str, ...] = ()
 
     def part_values(self, region: Region) -> list[PValues]:
         """Each part's evidence under its own region, or the claim's."""
         return [part.estimate.p_values(part.region or region) for part in self.parts]
 
     def p_values(self, region: Region) -> PValues:
-        """Give support = max over parts; contradict = number of parts * min over parts."""
-        values = self.part_values(region)
+        """Give support = max over parts; contradict = number of parts * min over parts; p = 1 of what is not tested."""
+        values = self.part_values(region) + [PValues(1.0, 1.0)] * len(self.untested)
         return PValues(max(p.support for p in values), min(1.0, len(values) * min(p.contradict for p in values)))
 
     def weakest(self, region: Region) -> Part:
@@ -54,6 +56,27 @@ class Conjunction:
 def both(estimates: Mapping[str, Estimate], *, sample: str = "") -> Conjunction:
     """The claim's region holds of each named estimate (two models, say)."""
     return Conjunction(tuple(Part(label, estimate) for label, estimate in estimates.items()), sample)
+
+
+def where_tested(
+    parts: Mapping[str, Callable[[], Estimate]], regions: Mapping[str, Region] | None = None
+) -> Conjunction:
+    """Each named part lies in its own region, or the claim's; those that raise `Untestable` are not tested.
+
+    Raises
+    ------
+    Untestable
+        When none of them can be tested.
+    """
+    tested, reasons = [], []
+    for label, estimate in parts.items():
+        try:
+            tested.append(Part(label, estimate(), (regions or {}).get(label)))
+        except Untestable as reason:
+            reasons.append(str(reason))
+    if not tested:
+        raise Untestable("; ".join(reasons))
+    return Conjunction(tuple(tested), untested=tuple(reasons))
 
 
 def only(excess: Mapping[int, Estimate], claimed: Sequence[int], *, bound: float) -> Conjunction:

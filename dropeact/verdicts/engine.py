@@ -16,7 +16,7 @@ from dropeact.estimators.power import sign_flip, skewness
 from dropeact.verdicts.evaluation import SAMPLED, Evaluated, outcomes
 from dropeact.verdicts.records import Record, by_experiment, finite
 from dropeact.verdicts.registry import Claim
-from dropeact.verdicts.rule import Outcome, decide, holm, shown, why_contradicted, why_inconclusive
+from dropeact.verdicts.rule import Outcome, Verdict, decide, holm, shown, why_contradicted, why_inconclusive
 
 
 def judge(
@@ -76,11 +76,17 @@ def record(item: Evaluated, adjusted: float, family: int) -> Record:
         set=item.claim.set,
         claim_hash=item.claim.source_hash(item.kind),
     )
-    return empty if item.outcome is None else _decided(empty, item, item.outcome, adjusted, family)
+    if item.outcome is None:
+        return empty
+    verdict = decide(item.p, adjusted, untested=bool(item.untested))
+    if verdict == "untestable":
+        return replace(empty, reason="; ".join(item.untested))
+    return _decided(empty, item, item.outcome, verdict, adjusted, family)
 
 
-def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, family: int) -> Record:
-    verdict = decide(item.p, adjusted)
+def _decided(
+    empty: Record, item: Evaluated, outcome: Outcome, verdict: Verdict, adjusted: float, family: int
+) -> Record:
     reason = {
         "supported": lambda: "",
         "contradicted": lambda: why_contradicted(outcome, item.region),
@@ -106,6 +112,7 @@ def _decided(empty: Record, item: Evaluated, outcome: Outcome, adjusted: float, 
         p_adjusted=adjusted,
         exact=seen.exact,
         label=seen.label,
+        notes=" ".join(filter(None, (empty.notes, *(f"Not tested: {text}." for text in item.untested)))),
         sign_flip=flips,
         skewness=skew,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from dropeact import measured as views
 from dropeact import pairs
 from dropeact.axes import InputError
-from dropeact.estimators import NotApplicable, PValues, Region, Untestable
+from dropeact.estimators import Conjunction, NotApplicable, PValues, Region, Untestable
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.outcomes import remarking
 from dropeact.measured import Measured, MissingMeasurement
@@ -38,6 +38,11 @@ class Evaluated:
     verdict: str = ""
     noise: Noise | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """Why parts of a compound statement have no test."""
+        return self.outcome.untested if isinstance(self.outcome, Conjunction) else ()
 
     @property
     def counted(self) -> bool:

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from dropeact.axes import COLUMNS, LAMBDAS, SINK_THRESHOLD, SITES
-from dropeact.estimators import PValues
+from dropeact.estimators import Conjunction, PValues
 from dropeact.measured import Measured, MissingMeasurement, Protocol
 from dropeact.one_model import CACHED
 from dropeact.store import Store
@@ -176,6 +176,7 @@ def judged(claim: Claim, protocol: Protocol, outcome: Outcome | Exception) -> Se
         return unanswered
     try:
         p: PValues = outcome.p_values(claim.region)
-        return Setting(protocol, decide(p, p.decisive), shown(outcome, claim.region))
+        untested = isinstance(outcome, Conjunction) and bool(outcome.untested)
+        return Setting(protocol, decide(p, p.decisive, untested=untested), shown(outcome, claim.region))
     except Exception:
         return unanswered

@@ -34,10 +34,10 @@ def holm(p: Sequence[float], size: int | None = None) -> np.ndarray:
     return adjusted
 
 
-def decide(p: PValues, adjusted: float) -> Verdict:
-    """Name the verdict from the adjusted smaller p and the side that it belongs to."""
+def decide(p: PValues, adjusted: float, *, untested: bool = False) -> Verdict:
+    """Name the verdict from the adjusted smaller p and the side that it belongs to; with untested parts none holds."""
     if adjusted > ALPHA:
-        return "inconclusive"
+        return "untestable" if untested else "inconclusive"
     return "supported" if p.support < p.contradict else "contradicted"
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dropeact.estimators import Untestable, argmax, both, every, mean, only, ratio
+from dropeact.estimators import Untestable, argmax, both, every, mean, only, ratio, where_tested
 from dropeact.estimators.regions import at_least
 
 HALVES = ["A", "B"] * 8
@@ -32,6 +32,25 @@ def test_both_needs_every_part_and_is_contradicted_by_any():
 def test_both_supported_only_where_all_are():
     p = both({"a": one(1.0, 1), "b": one(1.0, 2)}).p_values(at_least(0.5, "r"))
     assert p.support < 1e-6
+
+
+def untested():
+    raise Untestable("DroPE finds nothing")
+
+
+def test_a_part_that_cannot_be_tested_keeps_the_whole_from_support_and_counts_among_the_tests():
+    region, low = at_least(0.5, "r"), at_least(-0.5, "r")
+    good, bad = one(1.0, 1), one(0.0, 2)
+    fails = where_tested({"DroPE": untested, "RoPE": lambda: bad})
+    assert fails.untested == ("DroPE finds nothing",)
+    assert fails.p_values(region) == (1.0, pytest.approx(2 * bad.p_values(region).contradict))
+    assert where_tested({"DroPE": untested, "RoPE": lambda: good}).p_values(region) == (1.0, 1.0)
+    assert where_tested({"DroPE": lambda: good, "RoPE": lambda: bad}, {"RoPE": low}).p_values(region).support < 1e-4
+
+
+def test_nothing_is_concluded_of_parts_of_which_none_can_be_tested():
+    with pytest.raises(Untestable, match="DroPE finds nothing; DroPE finds nothing"):
+        where_tested({"DroPE": untested, "RoPE": untested})
 
 
 def test_only_holds_at_the_claimed_layer_alone():

@@ -6,7 +6,7 @@ import xarray as xr
 
 from dropeact import measured as views
 from dropeact.axes import InputError
-from dropeact.estimators import NotApplicable, Untestable, difference, mean, ratio
+from dropeact.estimators import NotApplicable, Untestable, difference, mean, ratio, where_tested
 from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate
 from dropeact.measured import MissingMeasurement
@@ -189,6 +189,25 @@ def test_a_failed_manipulation_check_is_untestable_with_its_reason(planted):
         raise Untestable("first-token norm did not fall")
 
     assert one(planted, made(statement(check))).reason == "first-token norm did not fall"
+
+
+def test_a_statement_of_two_models_is_contradicted_by_one_and_never_supported_where_the_other_is_not_tested(planted):
+    def untested():
+        raise Untestable("RoPE finds nothing")
+
+    @statement
+    def of_both(measured):
+        of_drope = mean(measured.drope.counts("query").sum("layer"), unit="entries")
+        return where_tested({"DroPE": lambda: of_drope, "RoPE": untested})
+
+    false = one(planted, replace(made(of_both, region=at_least(1e6, "r")), note="A note."))
+    assert (false.verdict, false.label, false.notes) == (
+        "contradicted",
+        "DroPE",
+        "A note. Not tested: RoPE finds nothing.",
+    )
+    true = one(planted, made(of_both, region=at_least(1.0, "r")))
+    assert (true.verdict, true.reason, true.estimate, true.notes) == ("untestable", "RoPE finds nothing", None, "")
 
 
 def test_a_record_says_what_its_claim_remarks_on_whatever_the_verdict(planted):
