@@ -23,7 +23,7 @@ def sink_rate(rates: xr.DataArray) -> xr.DataArray:
 
 @claim("sink-rate-rope", region=most())
 def sink_rate_rope(measured: Measured) -> Estimate:
-    """Most heads of the RoPE model are attention sinks at tau = 0.3.
+    """Over the first 64 tokens most heads of the RoPE model are attention sinks at tau = 0.3.
 
     mean over texts, layers and heads of [mean attention of queries 1..63 to key 0 >= 0.3]
     """
@@ -32,7 +32,7 @@ def sink_rate_rope(measured: Measured) -> Estimate:
 
 @claim("sink-rate-drope", region=most())
 def sink_rate_drope(measured: Measured) -> Estimate:
-    """Most heads of the DroPE model are attention sinks at tau = 0.3.
+    """Over the first 64 tokens most heads of the DroPE model are attention sinks at tau = 0.3.
 
     mean over texts, layers and heads of [mean attention of queries 1..63 to key 0 >= 0.3]
     """
@@ -41,7 +41,7 @@ def sink_rate_drope(measured: Measured) -> Estimate:
 
 @claim("sink-rate-equivalent", region=equivalent_rate())
 def sink_rate_equivalent(measured: Measured) -> Estimate:
-    """The sink rates of the two models are equivalent, within 0.10.
+    """Over the first 64 tokens the sink rates of the two models are equivalent, within 0.10.
 
     mean over texts of the sink rate of DroPE minus that of RoPE
     """
@@ -50,7 +50,7 @@ def sink_rate_equivalent(measured: Measured) -> Estimate:
 
 @claim("sink-rate-early-layers", region=lower_rate(), layers="write")
 def sink_rate_early_layers(measured: Measured) -> Estimate:
-    """DroPE has fewer sink heads than RoPE up to the layer that writes the first token's norm.
+    """Over the first 64 tokens DroPE has fewer sink heads than RoPE up to the layer that writes the first token's norm.
 
     mean over texts and layers l <= w of the sink rate of DroPE minus that of RoPE, w selected on the other half
     """

@@ -7,6 +7,7 @@ and one delimiter (its 0.9 % at layer 1).
 import xarray as xr
 
 from dropeact.estimators import Conjunction, Estimate, Part, both, difference, ratio
+from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_most, equivalent_share, far_more_by_ratio
 from dropeact.measured import Measured, Model
 from dropeact.verdicts import claim
@@ -62,7 +63,10 @@ def layer0_attention_suppressed(measured: Measured) -> Estimate:
 
     mean over texts and layers l < w of the share of DroPE over that of RoPE
     """
-    drope, rope = (measured.before_write(ordinary_share(model)) for model in (measured.drope, measured.rope))
+    shares = [ordinary_share(model) for model in (measured.drope, measured.rope)]
+    drope, rope = (float(share.sel(layer=0).mean()) for share in shares)
+    remark(f"At layer 0 itself, which the study names, DroPE has {drope:.3f} and RoPE {rope:.3f}")
+    drope, rope = (measured.before_write(share) for share in shares)
     return ratio(drope, rope)
 
 

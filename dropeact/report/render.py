@@ -95,7 +95,7 @@ def findings(
 
 
 def turned(records: Sequence[Record], strips: Mapping[str, Strip]) -> list[tuple[Record, str]]:
-    """The records whose verdict another stored arm or threshold would turn into the opposite one, and which."""
+    """The records whose verdict another stored setting would turn into the opposite one, and which."""
     own = [r for r in records if r.kind != "magnitude" and r.id in strips]
     found = [(r, sensitivity.turning(strips[r.id])) for r in own if strips[r.id].settings[0].verdict == r.verdict]
     return [(record, text) for record, text in found if text]

@@ -17,6 +17,14 @@ from dropeact.verdicts import robustness
 from dropeact.verdicts.robustness import Setting, Strip
 
 SYMBOLS = {"massive_threshold": "λ", "sink_threshold": "τ"}
+SETTINGS = {
+    "arm": "in the {} arm",
+    "massive_threshold": "at λ = {}",
+    "sink_threshold": "at τ = {}",
+    "sink_length": "over {} tokens",
+    "site": "as {}",
+    "mean_over": "with the mean over the {}",
+}
 PUBLISHED = {"massive_threshold": MASSIVE_THRESHOLD, "sink_threshold": SINK_THRESHOLD}
 SHADES = {"supported": "#009E73", "contradicted": "#882255", "inconclusive": "#B26F00", "untestable": "#999999"}
 ACROSS = 4
@@ -45,13 +53,13 @@ def line(strip: Strip) -> str:
 
 
 def turning(strip: Strip) -> str:
-    """The arms and thresholds at which a claim, all else as declared, would have the opposite verdict, in words."""
+    """The settings at which a claim, all else as declared, would have the opposite verdict, in words."""
     opposite = {"supported": "contradicted", "contradicted": "supported"}.get(strip.settings[0].verdict)
-    arms = [f"in the {s.protocol.arm} arm" for s in strip.along("arm") if s.verdict == opposite]
-    for name, symbol in SYMBOLS.items():
-        values = [f"{getattr(s.protocol, name):g}" for s in strip.along(name) if s.verdict == opposite]
-        arms += [f"at {symbol} = {', '.join(values)}"] if values else []
-    return f"{opposite} {' and '.join(arms)}" if arms else ""
+    turned = {
+        name: [getattr(s.protocol, name) for s in strip.along(name) if s.verdict == opposite] for name in SETTINGS
+    }
+    told = [SETTINGS[name].format(", ".join(map(_plain, values))) for name, values in turned.items() if values]
+    return f"{opposite} {' and '.join(told)}" if told else ""
 
 
 def sensitivity_figure(found: Mapping[str, Strip], folder: Path, *, replace: bool = True) -> Figure | None:
@@ -106,6 +114,10 @@ def shade(axes: Axes, region: Region) -> None:
     low, high = axes.get_ylim()
     axes.axhspan(max(region.low, low), min(region.high, high), color="#0072B2", alpha=0.08, linewidth=0)
     axes.set_ylim(low, high)
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _others(setting: Setting, strip: Strip, curve: str | None) -> str:

@@ -56,3 +56,6 @@ def test_an_arm_and_thresholds_that_turn_a_verdict_are_named(tmp_path):
     both = replace(strip, varied=(*strip.varied, "arm"), settings=(*strip.settings, *elsewhere))
     assert sensitivity.turning(both) == "contradicted in the bos arm and at τ = 0.4, 0.5"
     assert sensitivity.turning(replace(both, settings=(*same, *elsewhere))) == "contradicted in the bos arm"
+    longer = replace(declared, protocol=replace(declared.protocol, sink_length=512), verdict="contradicted")
+    of_length = replace(strip, varied=(*strip.varied, "sink_length"), settings=(*same, longer))
+    assert sensitivity.turning(of_length) == "contradicted over 512 tokens"

@@ -229,6 +229,18 @@ def test_a_record_says_what_its_claim_remarks_on_whatever_the_verdict(planted):
     assert judged.notes == "Asked at 256 tokens. Left out: reviews (0.50)."
 
 
+def test_what_other_dimensions_cost_stands_beside_what_the_massive_ones_do_against_stored_losses(planted):
+    record = one(planted, load_claims()["disruption-reliance-ratio"])
+    view = views.natural(Store(planted), PAIR)
+    more = [
+        float((view.rope.nats(name) - view.rope.nats("baseline")).mean())
+        - float((view.drope.nats(name) - view.drope.nats("baseline")).mean())
+        for name in ("massive", "norm-matched")
+    ]
+    assert f"by {more[0]:+.2f} nats with the massive dimensions zeroed" in record.notes
+    assert f", {more[1]:+.2f} nats with random others of the same squared norm." in record.notes
+
+
 def test_a_missing_measurement_is_untestable_or_not_measured(planted):
     def absent(measured):
         return measured.rope.measurement("nothing")

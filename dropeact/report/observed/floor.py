@@ -74,7 +74,7 @@ def caption(measured: Measured, kinds: list[str], still: list[str], unmoved: lis
     """What the numbers are, which of them decide, and what did not move."""
     said = ["Largest absolute change of any number of a variable, RoPE model, under the names of the store."]
     said += [decides(measured)] if "precision" in kinds else []
-    said += ["No effect that such a change could make by itself is called supported."]
+    said += ["No effect that such a change could make by itself is called supported. Answers have no floor."]
     said += [f"Nothing at all changed in: {', '.join(still)}."] if still else []
     said += [f"In no comparison changed: {', '.join(unmoved)}."] if unmoved else []
     return " ".join(said)
