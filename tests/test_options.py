@@ -33,6 +33,12 @@ def test_how_to_measure_is_refused_beside_stored_results(how, tmp_path):
         asked(given(f"--results={results(tmp_path)}", how))
 
 
+@pytest.mark.parametrize("how", ["--arm=foo", "--dtype=float16"])
+def test_a_word_that_an_option_does_not_know_is_one_line(how):
+    with pytest.raises(InputError, match=f"expected {how.partition('=')[0]} among .*; got '{how.partition('=')[2]}'"):
+        asked(given("--fresh", how))
+
+
 def test_another_arm_than_that_of_the_results_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected --arm=first, the arm of .*; got bos; add --fresh"):
         asked(given("--arm=bos"))

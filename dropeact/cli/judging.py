@@ -1,5 +1,6 @@
 """Commands that read stored results: verdicts, reports, comparisons, the audit. No model is loaded."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def verify(context: typer.Context) -> None:
     home = bundled.folder("claims").parent
     line = [f"--rootdir={home}", "-c", str(home / "pyproject.toml"), "-m", "claims", "-p", "no:cacheprovider"]
     line += [str(home / "claims"), *context.args]
-    print(" ".join(["pytest", *line]))
+    print(shlex.join(["pytest", *line]))
     # -P: a checkout in the working directory would stand before the package whose claims are judged
     raise typer.Exit(subprocess.call([sys.executable, "-P", "-m", "pytest", *line]))
 

@@ -108,7 +108,18 @@ class Estimate:
         return tail(t, self.texts - 1)
 
     def p_values(self, region: Region) -> PValues:
-        """Evidence for and against `region`: opposite tails of one test, or two one-sided tests for a margin."""
+        """Evidence for and against `region`: opposite tails of one test, or two one-sided tests for a margin.
+
+        Raises
+        ------
+        ValueError
+            If one of both is a ratio and the other is none: 0.95 of something is no difference of 0.95.
+        """
+        if "ratio" in {self.scale, region.scale} and self.scale != region.scale:
+            raise ValueError(
+                f"expected a {region.scale}, as the region declares; got a {self.scale}; "
+                "return the other, or declare the region with its scale"
+            )
         above, below = self.tails(region.low)[0] if region.low > -inf else 0.0, 0.0
         if region.high < inf:
             below = self.tails(region.high)[1]

@@ -7,7 +7,7 @@ most is above one half; equivalent is 10 % of a count, 0.10 of a rate, 0.05 of a
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
 
 Scale = Literal["difference", "ratio", "rate"]
 
@@ -28,6 +28,8 @@ class Region:
     null: float = 0.0  # the value that means "no difference": tells an opposite effect from one that is too small
 
     def __post_init__(self) -> None:
+        if self.scale not in get_args(Scale):
+            raise ValueError(f"expected a scale of {', '.join(get_args(Scale))}; got {self.scale!r}; give one of them")
         if not self.low < self.high:
             raise ValueError(f"expected low < high; got {self.low}..{self.high}; give a region that is not empty")
         if not self.rationale:

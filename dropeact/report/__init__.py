@@ -3,6 +3,7 @@
 `write` renders a folder of results: `FINDINGS.md`, `verdicts.json`, `records.csv` and `figures/`.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def write(
         strips = robustness.strips(measured, load_claims())
         curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
         text = findings(measured, run, judged, figures, audited, target, overview, strips, curves)
-        if replace:
+        if replace and (output is None or os.access(directory, os.W_OK)):  # of what is only read, the report alone
             write_text(directory / "verdicts.json", as_json(judged, provenance(measured, run)))
             write_text(directory / "records.csv", as_csv(judged))
     write_text(target, text)

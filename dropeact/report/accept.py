@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dropeact import bundled
@@ -33,6 +33,7 @@ def accept(directory: Path) -> list[str]:
         raise InputError(f"expected a run that has ended; got {directory}; the same measuring command completes it")
     pair = run["pair"]["name"]
     target, before = home / pair, expected.load(pair)
+    _require_sets(run["sets"], target)
     records = judge(directory, families=dict.fromkeys(before.families, 0))
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{pair}.tmp.", dir=home) as stage:
@@ -43,6 +44,16 @@ def accept(directory: Path) -> list[str]:
         _exchange(staged, target, texts | {expected.path(pair): expected.as_toml(records)}, root / "before")
     moved = _moved(before.verdicts, expected.load(pair).verdicts)
     return [f"accepted: {target}", *(moved or ["no verdict changed"])]
+
+
+def _require_sets(sets: Sequence[str], target: Path) -> None:
+    """Pass where no set of the accepted run is missing: accepting exchanges all of its measurements."""
+    held = Store(target).read_run()["sets"] if (target / "run.json").is_file() else []
+    if lost := [name for name in held if name not in sets]:
+        raise InputError(
+            f"expected the sets of the accepted run; got a run without {', '.join(lost)}; measure them into it "
+            f"(--only={','.join(held)}), or remove {target} first"
+        )
 
 
 def _copy(directory: Path, staged: Path, target: Path) -> None:

@@ -58,6 +58,8 @@ def per_text(claim: Claim, view: measured.Measured) -> list[str]:
         outcome = claim.function(view)
     except Exception as error:  # the reason stands in the record above
         return [f"no per-text numbers: {error}"]
+    if not isinstance(outcome, Estimate | Conjunction | Argmax):
+        return [f"no per-text numbers: expected an estimate; got {type(outcome).__name__}"]
     if isinstance(outcome, Argmax):
         parts = [(f"the closest lead; {outcome.found}", outcome.closest)]
     elif isinstance(outcome, Conjunction):

@@ -17,13 +17,15 @@ PASS_WITHOUT_LOCK = ("supported", "inconclusive", "not applicable", "not measure
 class Expected:
     """What was accepted for a pair; `locked` is False for a pair that nobody accepted results of.
 
-    `complete` says that the accepted results themselves are judged: then every accepted verdict must be there.
+    `complete` says that the accepted results themselves are judged: then every accepted verdict must be there. `own`
+    are the records of a user's claims, which nobody accepted.
     """
 
     locked: bool = False
     families: Mapping[str, int] = field(default_factory=dict)
     verdicts: Mapping[str, str] = field(default_factory=dict)
     complete: bool = False
+    own: frozenset[str] = frozenset()
 
     def complaint(self, record: Record, *, allow_untestable: bool = False) -> str:
         """Why this record fails, or an empty string where its verdict is as expected."""
@@ -31,7 +33,7 @@ class Expected:
             return f"{record.verdict}: {record.reason}"
         if record.verdict == "not measured" and not self.complete:
             return ""
-        if not self.locked:
+        if not self.locked or record.key in self.own:
             if record.verdict in PASS_WITHOUT_LOCK or (allow_untestable and record.verdict == "untestable"):
                 return ""
             return f"{record.verdict}: {record.reason}"
@@ -46,8 +48,7 @@ class Expected:
 
     def beside(self, own: Iterable[Record]) -> "Expected":
         """The lock beside claims of a user's own, which it cannot know: they pass as on a pair without one."""
-        passing = {record.key: record.verdict for record in own if record.verdict in PASS_WITHOUT_LOCK}
-        return replace(self, verdicts=passing | dict(self.verdicts))
+        return replace(self, own=frozenset(record.key for record in own))
 
     def orphans(self, records: Iterable[str]) -> dict[str, str]:
         """Why each accepted verdict fails that no record stands behind: its claim was renamed or removed."""

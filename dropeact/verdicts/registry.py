@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from dropeact import bundled, published
 from dropeact.axes import InputError
@@ -106,8 +106,13 @@ def claim(
     Raises
     ------
     InputError
-        If the id is taken, or the function states nothing.
+        If the id is taken, a word is none of those known, or the function states nothing.
     """
+    for name, given, known in (("set", set, Sets), ("layers", layers, Layers), ("kind", kind, Kind)):
+        if given is not None and given not in get_args(known):
+            raise InputError(
+                f"expected {name}= of claim {id!r} among {', '.join(get_args(known))}; got {given!r}; give one of them"
+            )
 
     def register(function: Function) -> Claim:
         source = published.claims().get(id)
@@ -171,7 +176,7 @@ def import_claims(file: Path) -> None:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, InputError) or not isinstance(error, Exception):
+        if isinstance(error, InputError) or not isinstance(error, Exception | SystemExit):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
@@ -179,7 +184,7 @@ def import_claims(file: Path) -> None:
         ) from error
 
 
-def _line(error: Exception, file: Path) -> str:
+def _line(error: BaseException, file: Path) -> str:
     """Where in the file it happened; a SyntaxError names its line itself."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f" (line {frames[-1].lineno})" if frames else ""

@@ -192,3 +192,15 @@ def test_true_or_false_is_no_number_that_does_not_vary():
     with pytest.raises(ValueError, match=r"got true or false; items\.mean"):
         mean(always, unit="x")
     assert not items.mean(always.astype(float), unit="x").is_exact
+
+
+def test_a_ratio_is_compared_with_no_other_scale_and_nothing_else_with_a_ratio():
+    ones = xr.DataArray(np.linspace(0.9, 1.1, 8), dims="text")
+    lower, fewer = at_most(-0.05, "lower"), at_most(0.95, "fewer", scale="ratio")
+    with pytest.raises(ValueError, match="expected a ratio, as the region declares; got a difference"):
+        difference(ones, ones, unit="x").p_values(fewer)
+    with pytest.raises(ValueError, match="expected a difference, as the region declares; got a ratio"):
+        ratio(ones, ones).p_values(lower)
+    assert mean(ones, unit="x").p_values(lower).support > 0.5  # a rate and a difference have one unit
+    with pytest.raises(ValueError, match="expected a scale of difference, ratio, rate; got 'percent'"):
+        at_most(0.95, "fewer", scale="percent")  # pyright: ignore[reportArgumentType] - refused

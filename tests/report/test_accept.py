@@ -15,6 +15,7 @@ from dropeact.pairs import DEFAULT
 from dropeact.report import accept as module
 from dropeact.report import default_output, figures
 from dropeact.report.accept import CLOSE, OPEN, TRAJECTORY, accept, trajectory_of
+from dropeact.store import Store
 from dropeact.verdicts import load_claims
 from dropeact.verdicts.records import read_verdicts
 from dropeact.verdicts.registry import Kind
@@ -134,6 +135,16 @@ def test_a_text_that_cannot_be_written_changes_nothing(name, checkout, tmp_path,
         accept(run)
     assert content(checkout) == before
     assert [path.name for path in (checkout / "results").iterdir()] == [DEFAULT]
+
+
+def test_a_run_without_an_accepted_set_is_not_accepted(checkout, tmp_path):
+    target = checkout / "results" / DEFAULT
+    held = Store(target).read_run()
+    Store(target).write_run(held | {"sets": ["core", "observe"]})
+    before = content(checkout)
+    with pytest.raises(InputError, match=r"got a run without observe; measure them into it .--only=core,observe., or"):
+        accept(measured(tmp_path / "run", seed=1))
+    assert content(checkout) == before
 
 
 def test_an_accepted_run_stands_in_the_place_of_the_one_before(checkout, tmp_path):

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dropeact.verdicts import judge, load_claims
+from dropeact.axes import InputError
+from dropeact.estimators.regions import most
+from dropeact.verdicts import claim, judge, load_claims
 from dropeact.verdicts.expected import Expected
 from tests.synthetic_results import results
 
@@ -44,3 +46,17 @@ def test_an_accepted_verdict_without_its_claim_is_named(record):
     lock = Expected(True, {}, {record.key: "supported", "gone[direction]": "contradicted"})
     assert list(lock.orphans([record.key])) == ["gone[direction]"]
     assert "expected contradicted (accepted)" in lock.orphans([record.key])["gone[direction]"]
+
+
+def test_a_claim_of_ones_own_beside_a_lock_passes_as_on_a_pair_without_one(record):
+    own = replace(record, id="mine")
+    beside = accepting(record, "supported").beside([own])
+    assert beside.complaint(own) == beside.complaint(record) == ""
+    assert beside.complaint(replace(own, verdict="contradicted", reason="too small")) == "contradicted: too small"
+    assert "new record" in beside.complaint(replace(record, id="another"))
+
+
+def test_a_word_that_no_claim_knows_is_refused_where_it_is_declared():
+    for word in ("set", "layers", "kind"):
+        with pytest.raises(InputError, match=f"expected {word}= of claim 'mine' among .*; got 'observed'"):
+            claim("mine", region=most(), **{word: "observed"})  # pyright: ignore[reportArgumentType] - refused
