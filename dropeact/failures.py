@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from pathlib import Path
+from typing import cast
 
 from dropeact.axes import InputError
 
@@ -14,7 +15,9 @@ REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ELSEWHERE),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTEMPTY), OTHER),
+    errno.ELOOP: OTHER,
 }
+KERNELS = "/proc/"  # where a new folder is told as missing; elsewhere a missing file is none that was to be written
 # Python, HDF5 and Rust (safetensors); where h5py closes a file on a full disk, it raises a RuntimeError with the number
 NUMBER = re.compile(r"\[Errno (\d+)\]|errno = (\d+)|os error (\d+)")
 NAME = re.compile(r"name = '([^']+)'")
@@ -25,12 +28,15 @@ def told(error: Exception, path: Path | None = None) -> InputError | None:
 
     `path` names what was being written, where the error itself does not or names a temporary file.
     """
-    number = error.errno if isinstance(error, OSError) and error.errno else _number(str(error))
-    if number not in REMEDIES:
-        return None
+    if isinstance(error, RuntimeError) and getattr(error.__context__, "errno", None) == errno.ELOOP:
+        error = cast(OSError, error.__context__)  # Path.resolve raises it so before Python 3.13
+    number = (error.errno if isinstance(error, OSError) else None) or _number(str(error)) or 0
     named = NAME.search(str(error))
     where = path or getattr(error, "filename", None) or (named[1] if named else "the results")
-    return InputError(f"expected to write {where}; got {os.strerror(number).lower()}; {REMEDIES[number]}")
+    remedy = OTHER if number == errno.ENOENT and str(where).startswith(KERNELS) else REMEDIES.get(number)
+    if remedy is None:
+        return None
+    return InputError(f"expected to write {where}; got {os.strerror(number).lower()}; {remedy}")
 
 
 def _number(text: str) -> int | None:

@@ -33,7 +33,7 @@ def read(directory: Path) -> dict[str, Any]:
         run = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise unread(error, path) or error from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"expected JSON; got a damaged {path}; {RESTORE}") from None
     if not isinstance(run, dict) or not isinstance(run.get("schema", 0), int):
         raise InputError(f"expected a run of dropeact; got other JSON in {path}; {RESTORE}")
@@ -75,3 +75,18 @@ def checked_run(run: Mapping[str, Any], where: str, remedy: str = RESTORE) -> di
     if not isinstance(sets, list) or not all(isinstance(name, str) for name in sets):
         raise InputError(f"expected 'sets' in {where} as a list of names; got {sets!r}; {remedy}")
     return {**run, "sets": sets}
+
+
+def check_schema(attrs: Mapping[str, Any], path: Path) -> None:
+    """Refuse a cell of other making, and one of a newer schema.
+
+    Raises
+    ------
+    InputError
+        Naming the file.
+    """
+    schema = attrs.get("dropeact_schema")
+    if schema is None:
+        raise InputError(f"expected a NetCDF file of dropeact; got a foreign {path}; move it away")
+    if int(schema) > SCHEMA:
+        raise InputError(f"expected results of schema {SCHEMA} or older; got {schema} in {path}; update dropeact")

@@ -7,9 +7,11 @@ cell again when that hash changed, and never overwrites a file it does not under
 """
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,11 +23,12 @@ import xarray as xr
 
 from dropeact import netcdf, run_file
 from dropeact.axes import InputError
-from dropeact.files import whole, write_dataset
+from dropeact.files import unread, whole, write_dataset
 from dropeact.joining import beside, joined
 from dropeact.run_file import SCHEMA
 
 LOCK_SECONDS = 5.0
+PLACE = re.compile(r"(?P<column>[^/]+)/(?P<corpus>[^/]+)-(?P<arm>[^/-]+)/(?P<measurement>[^/]+)-[^/-]+\.nc")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,10 @@ class Store:
     def holds(self, cell: Cell) -> bool:
         """Whether the cell is stored with the same key; a file that cannot be read is refused by name."""
         path = self.root / cell.path
-        if not path.exists():
+        if path.name not in _listed(path.parent):
             return False
         attrs = whole(netcdf.attributes, path)
-        _check_schema(attrs, path)
+        run_file.check_schema(attrs, path)
         return attrs.get("dropeact_key") == cell.key
 
     def save(self, cell: Cell, dataset: xr.Dataset, provenance: dict[str, Any]) -> Path:
@@ -98,17 +101,22 @@ class Store:
         ------
         FileNotFoundError
             Naming the measurement that is not stored, or the half that one condition lacks and another has.
+        InputError
+            When the folder, or a file of it, may not be read or is another cell's.
         """
         folder = self.root / column / f"{corpus}-{arm}"
-        files = sorted([*folder.glob(f"{measurement}-?.nc"), *folder.glob(f"{measurement}.*-?.nc")])
+        names = _listed(folder)
+        wanted = {name for end in ("-?.nc", ".*-?.nc") for name in fnmatch.filter(names, f"{measurement}{end}")}
+        files = [folder / name for name in sorted(wanted)]
         missing = _missing(files) if files else measurement
         if missing:
             raise FileNotFoundError(f"{column}/{corpus}-{arm}/{missing}")
         return _loaded(tuple((file, *_stamp(file)) for file in files)).copy(deep=True)
 
     def files(self) -> list[Path]:
-        """Every stored file, sorted."""
-        return sorted(self.root.rglob("*.nc"))
+        """Every stored file, sorted; a folder that may not be read is refused, and never taken for an empty one."""
+        walked = os.walk(self.root, onerror=_refuse)
+        return sorted(Path(folder, name) for folder, _, names in walked for name in names if name.endswith(".nc"))
 
     def tree(self) -> xr.DataTree:
         """All measurements as one labelled tree: /<column>/<corpus>-<arm>/<measurement>."""
@@ -116,12 +124,14 @@ class Store:
             raise InputError(f"expected stored results; got none in {self.directory}; measure first")
         groups: dict[str, xr.Dataset] = {}
         for file in self.files():
-            column, corpus = file.relative_to(self.root).parts[:2]
-            measurement = _measurement(file).split(".")[0]
-            where, arm = corpus.rsplit("-", 1)
-            name = f"/{column}/{corpus}/{measurement}"
+            place = PLACE.fullmatch(file.relative_to(self.root).as_posix())
+            if place is None:
+                raise InputError(f"expected cells alone in {self.root}; got a foreign {file}; move it away")
+            column, corpus, arm, part = place.groups()
+            measurement = part.split(".")[0]
+            name = f"/{column}/{corpus}-{arm}/{measurement}"
             if name not in groups:
-                groups[name] = self._whole_measurement(column, where, arm, measurement)
+                groups[name] = self._whole_measurement(column, corpus, arm, measurement)
         return xr.DataTree.from_dict(groups)
 
     def _whole_measurement(self, column: str, corpus: str, arm: str, measurement: str) -> xr.Dataset:
@@ -161,6 +171,21 @@ class Store:
             lock.release()
 
 
+def _listed(folder: Path) -> list[str]:
+    """The names in a folder of the store; none where there is no such folder."""
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        _refuse(error)
+        return []
+
+
+def _refuse(error: OSError) -> None:
+    """Refuse what may not be read: its cells would pass for cells that were never measured."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise unread(error, Path(error.filename)) or error from None
+
+
 def _measurement(file: Path) -> str:
     """`<measurement>` or `<measurement>.<condition>` of a file of the store."""
     return file.stem.rsplit("-", 1)[0]
@@ -180,20 +205,22 @@ def _loaded(stamped: tuple[tuple[Path, int, int, int], ...]) -> xr.Dataset:
     halves: dict[str, list[xr.Dataset]] = {}
     for file, *_ in stamped:
         dataset = whole(netcdf.read, file)
-        _check_schema(dataset.attrs, file)
+        run_file.check_schema(dataset.attrs, file)
+        _check_name(dataset.attrs, file)
         halves.setdefault(_measurement(file), []).append(dataset)
     return beside([joined(parts) for parts in halves.values()])
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:
-    found = file.stat()
+    try:
+        found = file.stat()
+    except PermissionError as error:  # a folder that may be listed and not entered
+        raise unread(error, file) or error from None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _check_schema(attrs: Mapping[str, Any], path: Path) -> None:
-    """Refuse a file of other making, and one of a newer schema."""
-    schema = attrs.get("dropeact_schema")
-    if schema is None:
-        raise InputError(f"expected a NetCDF file of dropeact; got a foreign {path}; move it away")
-    if int(schema) > SCHEMA:
-        raise InputError(f"expected results of schema {SCHEMA} or older; got {schema} in {path}; update dropeact")
+def _check_name(attrs: Mapping[str, Any], path: Path) -> None:
+    """Refuse a cell under the name of another one, as copying a file over it leaves."""
+    *_, half, measurement = json.loads(attrs.get("dropeact_cell", "[null, null]"))
+    if half and path.name != (own := f"{measurement}-{half}.nc"):
+        raise InputError(f"expected a cell under its own name; got {own} as {path}; delete it and measure again")

@@ -26,6 +26,14 @@ CLOSED = "Can't decrement id ref count (file write failed: time = Thu, filename 
         (OSError(errno.EROFS, "no", "run"), "expected to write run; got read-only file system; name another folder"),
         (OSError(errno.ENOSPC, "no"), "expected to write the results; got no space left on device; free some space"),
         (FileExistsError(errno.EEXIST, "no", "run"), "expected to write run; got file exists; name another place"),
+        (
+            OSError(errno.ELOOP, "no", "run"),
+            "expected to write run; got too many levels of symbolic links; name another",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "no", "/proc/x"),
+            "expected to write /proc/x; got no such file or directory; name",
+        ),
         (OSError(errno.ENOTEMPTY, "no", "new"), "expected to write new; got directory not empty; name another place"),
         (PermissionError(HDF5), "expected to write run/a.nc; got permission denied; name another folder"),
         (RuntimeError(CLOSED), "expected to write run/a.nc; got no space left on device; free some space"),
@@ -39,6 +47,8 @@ CLOSED = "Can't decrement id ref count (file write failed: time = Thu, filename 
         "read-only",
         "full",
         "a file there",
+        "a loop",
+        "a folder of the kernel",
         "a full folder",
         "HDF5 denied",
         "HDF5 full",
@@ -84,6 +94,22 @@ def test_a_folder_of_results_that_is_a_file_is_one_line_and_status_2(tmp_path, m
         status, said = command(monkeypatch, capsys, "measure", "--pair=smollm2-135m", f"--out={out}")
         assert (status, said.count("\n")) == (2, 1)
         assert said.startswith(f"dropeact: expected to write {tmp_path / 'file'}")
+
+
+@pytest.mark.parametrize("under", ["loop/run", "loop/run/deep", "/proc/nothing", "/proc/nothing/deep"])
+def test_a_place_under_a_loop_or_in_the_kernels_folder_is_one_line_and_status_2(under, tmp_path, monkeypatch, capsys):
+    if under.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("no /proc here")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    folder = results(tmp_path / "run")
+    for arguments in (
+        ["measure", "--pair=smollm2-135m", f"--out={tmp_path / under}"],
+        ["report", folder, f"--output={tmp_path / under / 'page.md'}"],
+    ):
+        status, said = command(monkeypatch, capsys, *arguments)
+        assert (status, said.count("\n")) == (2, 1)
+        assert said.startswith("dropeact: expected to write ")
+        assert said.endswith("; name another place\n")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -1,3 +1,6 @@
+import errno
+from pathlib import Path
+
 import pytest
 
 from dropeact import pairs
@@ -32,6 +35,9 @@ def test_a_pair_file_of_the_users_own(tmp_path):
         ('name = "x"\nrope = "a"\ndrope = "b"\nspeed = 3\n', "'speed'"),
         ('name = "x"\nrope = "a"\ndrope = "b"\nprimary_arm = "last"\n', "'last'"),
         ("name = \n", "in TOML"),
+        pytest.param(WHOLE + f"training_length = {'1' * 5000}", "in TOML; got .* 5000 digits; correct", id="digits"),
+        pytest.param(WHOLE + f"limits = {'[' * 100_000}", "in TOML; got .*recursion depth", id="nested"),
+        pytest.param(WHOLE + f"write_layer = 0x{'f' * 5000}", "number as write_layer.*20000 bits; correct", id="bits"),
         (WHOLE + "limits = 3\n", "expected a list of texts as limits in .*; got 3"),
         (WHOLE + 'other_arms = "bos"\n', "expected a list of texts as other_arms in .*; got 'bos'"),
         (WHOLE + "other_arms = [1]\n", "expected a list of texts as other_arms"),
@@ -59,6 +65,18 @@ def test_a_pair_file_of_other_bytes_and_a_pair_that_is_no_table_are_one_clear_li
         pairs.load(str(tmp_path / "bad.toml"))
     with pytest.raises(InputError, match=r"expected the keys of a pair in run\.json; got \[\]"):
         pairs.from_dict([], "run.json")  # pyright: ignore[reportArgumentType] - as a damaged run.json has it
+
+
+def test_a_pair_file_that_may_not_be_read_is_not_told_as_one_to_write(tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text(WHOLE)
+
+    def refused(path, *_args):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    monkeypatch.setattr(pairs, "known", dict)
+    with pytest.raises(InputError, match=rf"^expected to read {tmp_path}/own\.toml; got permission denied; make it"):
+        pairs.load(str(tmp_path / "own.toml"))
 
 
 def test_unknown_pair_names_the_known_ones():

@@ -196,6 +196,42 @@ def test_a_run_json_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
         Store(tmp_path).read_run()
 
 
+@pytest.mark.parametrize("called", ["listdir", "scandir"])
+def test_a_folder_of_the_store_that_may_not_be_read_is_refused_and_never_taken_for_empty(tmp_path, monkeypatch, called):
+    store = Store(tmp_path)
+    folder = store.save(cell(), data(), {}).parent
+
+    def refused(path="."):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, called, refused)
+    readers = {
+        "listdir": [lambda: store.load("rope", "passages", "first", "observations"), lambda: store.holds(cell())],
+        "scandir": [store.files, store.tree],
+    }
+    for reader in readers[called]:
+        with pytest.raises(InputError, match=rf"^expected to read ({folder}|{store.root}); got permission denied; "):
+            reader()
+
+
+def test_a_cell_copied_over_another_is_refused_by_both_names(tmp_path):
+    store = Store(tmp_path)
+    path = store.save(cell(), data(), {})
+    other = store.save(Cell("rope", "passages", "first", "A", "phenomena"), data(), {})
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match=rf"under its own name; got phenomena-A\.nc as {path}; delete it and measure"):
+        store.load("rope", "passages", "first", "observations")
+
+
+@pytest.mark.parametrize("place", ["x.nc", "rope/x.nc", "rope/noarm/x-A.nc", "rope/passages-first/x.nc"])
+def test_a_stray_file_beside_the_cells_is_named(tmp_path, place):
+    stray = Store(tmp_path).save(cell(), data(), {}).parents[2] / place
+    stray.parent.mkdir(exist_ok=True)
+    stray.touch()
+    with pytest.raises(InputError, match=rf"expected cells alone in .*; got a foreign {stray}; move it away"):
+        dropeact.open(tmp_path)
+
+
 def test_a_foreign_file_is_named_and_refused(tmp_path):
     store = Store(tmp_path)
     path = tmp_path / "store" / cell().path
@@ -219,8 +255,9 @@ def test_results_of_a_newer_schema_are_refused(tmp_path, monkeypatch):
         store.read_run()
 
 
-def test_a_damaged_run_json_is_refused(tmp_path):
-    (tmp_path / "run.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000], ids=["cut", "nested"])
+def test_a_damaged_run_json_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match="damaged"):
         Store(tmp_path).read_run()
 

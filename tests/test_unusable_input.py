@@ -1,9 +1,12 @@
 """What a user can get wrong on each subcommand: one line with the remedy, status 2, no traceback."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +60,11 @@ RECALIBRATE = ["recalibrate", "embedded:smollm2-135m", "new", "--corpus=none.txt
         ([*MEASURE, "--numbers=4"], "expected --only=long beside --numbers"),
         ([*MEASURE, "--only=long", "--lengths=512", "--numbers=1"], "2 or more, in --numbers; got 1;"),
         ([*MEASURE, "--only=long", "--lengths=512", "--numbers=few"], "in --numbers; got 'few'; write it like 4"),
+        (
+            [*MEASURE, "--only=long", f"--lengths={'1' * 5000}"],
+            "in --lengths; got '111111111' and 4991 characters more",
+        ),
+        ([*MEASURE, "--only=long", "--lengths=512", f"--numbers={'1' * 5000}"], "in --numbers; got '111111111' and"),
         (["harness", "--tasks=,", "--out=run"], "expected a task in --tasks"),
         (["harness", "--tasks=a", "--limit=0", "--out=run"], "expected a --limit of 1 or more; got 0"),
         (["harness", "--tasks=a", "--dtype=foo", "--out=run"], "expected --dtype among"),
@@ -68,7 +76,7 @@ RECALIBRATE = ["recalibrate", "embedded:smollm2-135m", "new", "--corpus=none.txt
         (["report", "a", "--badge", "--html"], "expected one of --html, --open, --summary and --badge"),
         (["report", "a", "--summary", "--badge"], "expected one of --html, --open, --summary and --badge"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value)[:100] if isinstance(value, list) else "",
 )
 def test_a_wrong_option_is_one_line_and_status_2(arguments, message, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -137,6 +145,34 @@ def test_models_of_different_depth_are_refused_before_anything_is_measured(tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("value", ["x", 2.5, -3, True])
+def test_a_config_whose_count_is_none_is_named_before_its_size_is_worked_out(tmp_path, command, value):
+    checkpoint = tiny.saved(tmp_path / "model")
+    file = checkpoint / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": value}))
+    pair = [f"--rope={checkpoint}", f"--drope={checkpoint}"]
+    status, said = command("measure", *pair, f"--out={tmp_path / 'run'}", "--dry-run")
+    assert status == 2
+    assert said.endswith(f"num_hidden_layers in config.json of {checkpoint}; got {value!r}; correct it\n")
+
+
+@pytest.mark.parametrize("arguments", [["report", "--summary"], ["diff"]], ids=lambda words: words[0])
+def test_results_of_which_a_part_may_not_be_read_are_refused_and_not_judged(tmp_path, command, monkeypatch, arguments):
+    folder, listdir = results(tmp_path), os.listdir
+    column = folder / "store" / "rope"
+
+    def refused(path="."):
+        if column in (Path(path), *Path(path).parents):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refused)
+    others = [folder] if arguments == ["diff"] else []
+    status, said = command(*arguments, *others, folder)
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"expected to read {column}/passages-first; got permission denied" in said
+
+
 def test_a_pair_whose_tokenizers_read_texts_differently_is_refused_before_anything_is_measured(tmp_path, command):
     rope, drope = (tiny.saved(tmp_path / name) for name in ("rope", "drope"))
     file = drope / "tokenizer.json"
@@ -180,6 +216,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused_before_the_model
         ("def broken(:\n", r"SyntaxError: .*line 1"),
         ("import dropeact\n\nundefined\n", r"NameError: name 'undefined' is not defined \(line 3\)"),
         ("import no_such_module\n", r"No module named 'no_such_module' \(line 1\)"),
+        ("raise SystemExit(3)\n", r"SystemExit: 3 \(line 1\)"),
     ],
 )
 def test_claims_that_cannot_be_imported_name_the_file_and_the_line(tmp_path, text, message):

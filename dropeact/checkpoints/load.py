@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import adapters, embedded, gguf, hub
@@ -56,6 +56,7 @@ def load(
         return _adapted(parent, folder, resolve(identifier))
     folder = dense(found)
     checked_config(folder)
+    _check_readable(folder)
     tokenizer = tokenizer_in(folder)
     model = model_in(folder, dtype=dtype, device=device, attention=attention)
     return Checkpoint(model.eval().requires_grad_(False), tokenizer, resolve(identifier))
@@ -85,8 +86,24 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise InputError(
-            f"expected a tokenizer that transformers can read in {folder}; got {first_line(error)}"
+            f"expected a tokenizer that transformers can read in {folder}; got {_reason(error)}; copy it again"
         ) from error
+
+
+def _check_readable(folder: Path) -> None:
+    """Refuse a config.json that transformers cannot read by its name: reading the tokenizer reads it too."""
+    try:
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a value that it does not know leads to
+        raise InputError(
+            f"expected a config.json that transformers can read in {folder}; got {_reason(error)}; correct it"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """An error's first line, and the second where the first only announces it."""
+    line, lines = first_line(error), str(error).strip().splitlines()
+    return f"{line} {lines[1].strip().rstrip('.')}" if line.endswith(":") and len(lines) > 1 else line
 
 
 def check_device(device: str | torch.device) -> None:

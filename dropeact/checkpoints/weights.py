@@ -103,7 +103,7 @@ def _check_memory(folder: Path, dtype: torch.dtype) -> None:
         )
         raise InputError(
             f"expected {need / memory.GIB:.1f} GiB of free memory for {folder} in {str(dtype).removeprefix('torch.')}; "
-            f"got {free / memory.GIB:.1f}; {remedy} a larger machine"
+            f"got {free / memory.GIB:.1f}; {remedy}"
         )
 
 

@@ -12,6 +12,7 @@ from dropeact.pairs import ARMS, Pair
 
 SETS = ("core", "observe", "behaviour", "ablation", "long")
 DTYPES = ("float32", "bfloat16")
+DIGITS = 9  # of a number in an option: what is longer was mistyped, and Python reads no more than 4300
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def token_counts(text: str, option: str) -> tuple[int, ...]:
         When one is not a positive whole number.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if wrong := [part for part in parts if not part.isdecimal() or not int(part)]:
-        raise InputError(f"expected numbers of tokens in {option}; got {wrong[0]!r}; write them like 4096,8192")
+    if wrong := [part for part in parts if not _is_number(part) or not int(part)]:
+        raise InputError(f"expected numbers of tokens in {option}; got {_shown(wrong[0])}; write them like 4096,8192")
     return tuple(sorted({int(part) for part in parts}))
 
 
@@ -96,6 +97,17 @@ def hidden_numbers(text: str, option: str) -> int:
     """
     if not text.strip():
         return KEYS
-    if not text.strip().isdecimal():
-        raise InputError(f"expected how many numbers to hide at each depth in {option}; got {text!r}; write it like 4")
+    if not _is_number(text.strip()):
+        raise InputError(
+            f"expected how many numbers to hide at each depth in {option}; got {_shown(text)}; write it like 4"
+        )
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= DIGITS
+
+
+def _shown(text: str) -> str:
+    """What was written, or the beginning of what fills the screen."""
+    return repr(text) if len(text) <= 2 * DIGITS else f"{text[:DIGITS]!r} and {len(text) - DIGITS} characters more"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dropeact.axes import InputError
 from dropeact.checkpoints import gguf
 from dropeact.checkpoints.source import read_config, recipe_of, source
 
@@ -16,6 +17,7 @@ SMOLLM2_SHAPE = {
     "vocab_size": 49152,
     "tie_word_embeddings": True,
 }
+COUNTS = (*(key for key in SMOLLM2_SHAPE if key != "tie_word_embeddings"), "head_dim")
 
 
 def config_of(identifier: str) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def config_of(identifier: str) -> dict[str, Any]:
 
 def parameters(identifier: str) -> int:
     """Parameters of a Llama-shaped checkpoint from its config: embeddings once, projections and MLP of every layer."""
-    config = config_of(identifier)
+    config = _counted(config_of(identifier), identifier)
     return config["num_hidden_layers"] * parameters_per_layer(config) + embedding_parameters(config)
 
 
@@ -57,8 +59,25 @@ def attention_per_token(identifier: str) -> float:
 
     A token meets T / 2 keys of T: 4 (T / 2) L H d FLOPs for scores and weighted values, beside 2 N for the weights.
     """
-    config = config_of(identifier)
+    config = _counted(config_of(identifier), identifier)
     return config["num_hidden_layers"] * config["num_attention_heads"] * _head_dim(config) / parameters(identifier)
+
+
+def _counted(config: dict[str, Any], identifier: str) -> dict[str, Any]:
+    """The config, refused where what a size is worked out from is no count; what another kind of model lacks may lack.
+
+    Raises
+    ------
+    InputError
+        Naming the first such field.
+    """
+    for key in COUNTS:
+        value = config.get(key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise InputError(
+                f"expected a whole number from 1 as {key} in config.json of {identifier}; got {value!r}; correct it"
+            )
+    return config
 
 
 def _head_dim(config: dict[str, Any]) -> int:

@@ -18,6 +18,7 @@ from dropeact.measurements.measuring import Task
 from dropeact.store import Store
 
 RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))  # SLURM_NTASKS is set without srun too
+DIGITS = 9  # of a rank or a count
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 3600.0
 
@@ -49,10 +50,23 @@ class Share:
 
 
 def share(environment: Mapping[str, str] = os.environ) -> Share:
-    """Which process this is, from the environment; alone where nothing says otherwise."""
+    """Which process this is, from the environment; alone where nothing says otherwise.
+
+    Raises
+    ------
+    InputError
+        When a launcher names a process that its count has no place for: its cells would be measured by none.
+    """
     for rank, count in RANKS:
-        if environment.get(rank, "").isdecimal() and environment.get(count, "").isdecimal():
-            return Share(int(environment[rank]), int(environment[count]))
+        own, all_of_them = environment.get(rank, "").strip(), environment.get(count, "").strip()
+        if own and all_of_them:
+            whole = all(text.isdecimal() and len(text) <= DIGITS for text in (own, all_of_them))
+            if not whole or int(own) >= int(all_of_them):
+                raise InputError(
+                    f"expected {rank} from 0 to below {count}; got {own[:20]} of {all_of_them[:20]}; "
+                    "set both as a launcher does, or unset both"
+                )
+            return Share(int(own), int(all_of_them))
     return Share()
 
 

@@ -12,6 +12,7 @@ from dropeact.axes import InputError
 Arm = Literal["first", "bos", "separator"]
 ARMS: tuple[Arm, ...] = ("first", "bos", "separator")
 DEFAULT = "smollm2-135m"
+MOST = 2**31  # of tokens and layers: what is more was mistyped
 UNKNOWN = 4096  # tokens taken for the training length of a pair that does not say
 TEXT, TEXTS, COUNT, FLAG = "a text", "a list of texts", "a whole number", "true or false"
 KINDS = {
@@ -68,9 +69,14 @@ def load(name: str) -> Pair:
     if name in known():
         return known()[name]
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
+    if path.suffix == ".toml":
         try:
-            return _read(path.read_text("utf-8"), name)
+            if path.is_file():
+                return _read(path.read_text("utf-8"), name)
+        except OSError as error:
+            from dropeact.files import unread  # and with it xarray, which listing the pairs does without
+
+            raise unread(error, path) or error from None
         except UnicodeDecodeError:
             raise InputError(f"expected a pair file in UTF-8; got other bytes in {name}; save it as UTF-8") from None
     raise InputError(f"expected a pair of {', '.join(known())} or a TOML file; got {name!r}; see `dropeact pairs`")
@@ -95,7 +101,7 @@ def from_dict(values: dict[str, object], where: str = "pair") -> Pair:
         raise InputError(f'expected {missing[0]} = "..." in {where}; got none; name it')
     for key, value in values.items():
         if not (_is(KINDS[key], value) or (value is None and getattr(Pair, key, "") is None)):
-            raise InputError(f"expected {KINDS[key]} as {key} in {where}; got {value!r}; correct it")
+            raise InputError(f"expected {KINDS[key]} as {key} in {where}; got {_shown(value)}; correct it")
     if not (name := str(values["name"])).strip() or "/" in name or name.startswith("."):  # folders are named after it
         raise InputError(f"expected a name without slashes in {where}; got {name!r}; choose another")
     lists = {key: tuple(cast(list, values.get(key, getattr(Pair, key)))) for key in ("limits", "other_arms")}
@@ -106,15 +112,26 @@ def _is(kind: str, value: object) -> bool:
     if kind == TEXTS:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if kind == COUNT:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST
     return isinstance(value, bool if kind == FLAG else str)
+
+
+def _shown(value: object) -> str:
+    """A value as a message has room for it."""
+    if isinstance(value, int) and abs(value) >= MOST:  # Python writes no number of more than 4300 digits
+        return f"a number of {value.bit_length()} bits"
+    return repr(value)
 
 
 def _read(text: str, where: str) -> Pair:
     try:
-        return from_dict(tomllib.loads(text), where)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"expected a pair file in TOML; got {where}: {error}; correct that line") from None
+    except (ValueError, RecursionError) as error:  # a number, or brackets in brackets, without an end
+        reason = str(error).split(";")[0]
+        raise InputError(f"expected a pair file in TOML; got {where}: {reason}; correct it") from None
+    return from_dict(values, where)
 
 
 def _short(identifier: str) -> str:

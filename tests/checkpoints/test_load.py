@@ -239,6 +239,21 @@ def test_what_transformers_cannot_build_is_one_line(folder, fields):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"max_position_embeddings": "x"}, "for field 'max_position_embeddings': .* expected int, got str"),
+        ({"hidden_size": -3}, r"The hidden size \(-3\) is not a multiple"),
+    ],
+)
+def test_a_config_that_transformers_cannot_read_is_not_blamed_on_the_tokenizer(folder, fields, reason):
+    edit(folder, **fields)
+    message = rf"^expected a config\.json that transformers can read in {folder}; got .*{reason}.*; correct it$"
+    with pytest.raises(InputError, match=message) as caught:
+        load(str(folder))
+    assert "\n" not in str(caught.value)
+
+
 def test_damaged_files_beside_the_weights_are_one_line(folder):
     edit(folder, quantization_config="gptq")
     with pytest.raises(InputError, match="expected a JSON object as quantization_config; got 'gptq'"):

@@ -34,6 +34,14 @@ def test_which_process_this_is_against_what_launchers_set():
     assert share({"RANK": "", "WORLD_SIZE": "2"}) == Share(0, 1)
 
 
+@pytest.mark.parametrize(("rank", "count"), [("0", "0"), ("5", "2"), ("-1", "2"), ("abc", "2"), ("0", "x")])
+@pytest.mark.parametrize("names", sharing.RANKS, ids=lambda names: names[0])
+def test_a_process_that_its_count_has_no_place_for_is_refused(names, rank, count):
+    message = f"^expected {names[0]} from 0 to below {names[1]}; got {rank} of {count}; set both"
+    with pytest.raises(InputError, match=message):
+        share(dict(zip(names, (rank, count), strict=True)))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_every_task_belongs_to_one_process_and_loads_are_even_against_hand_count(count):
     planned = [task(f"cell-{i}", 32) for i in range(30)]
