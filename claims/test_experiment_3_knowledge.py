@@ -51,7 +51,9 @@ def beyond(contextual: Mapping[str, Bounded], parametric: Mapping[str, Bounded])
     region=higher_rate(),
     set="behaviour",
     note="Dropping unparsed answers of parametric tasks and counting them wrong in contextual ones makes this true of "
-    "anything that harms the format of an answer; here nothing has to be parsed on either side.",
+    "anything that harms the format of an answer; here nothing has to be parsed on either side. That a pair of facts "
+    "is one observation was decided when the results of the default pair were known; fact by fact they left this "
+    "undecided.",
 )
 def knowledge_rope_contextual_loss(measured: Measured) -> Estimate:
     """In RoPE, disrupting massive values costs contextual tasks more than parametric ones.
