@@ -84,6 +84,30 @@ def unread(error: Exception, path: Path) -> InputError | None:
     return InputError(f"expected to read {path}; got {os.strerror(number).lower()}; make it readable and try again")
 
 
+def listed(folder: Path) -> list[str]:
+    """The names in a folder; none where there is no such folder, and one that may not be read is refused."""
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        refuse(error)
+        return []
+
+
+def refuse(error: OSError) -> None:
+    """Refuse what may not be read: what it holds would pass for what was never measured."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise unread(error, Path(error.filename)) or error from None
+
+
+def stamp(file: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced: the time of its last change, its size and its inode."""
+    try:
+        found = file.stat()
+    except PermissionError as error:  # a folder that may be listed and not entered
+        raise unread(error, file) or error from None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")

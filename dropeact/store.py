@@ -23,7 +23,7 @@ import xarray as xr
 
 from dropeact import netcdf, run_file
 from dropeact.axes import InputError
-from dropeact.files import unread, whole, write_dataset
+from dropeact.files import listed, refuse, stamp, whole, write_dataset
 from dropeact.joining import beside, joined
 from dropeact.run_file import SCHEMA
 
@@ -72,7 +72,7 @@ class Store:
     def holds(self, cell: Cell) -> bool:
         """Whether the cell is stored with the same key; a file that cannot be read is refused by name."""
         path = self.root / cell.path
-        if path.name not in _listed(path.parent):
+        if path.name not in listed(path.parent):
             return False
         attrs = whole(netcdf.attributes, path)
         run_file.check_schema(attrs, path)
@@ -105,17 +105,17 @@ class Store:
             When the folder, or a file of it, may not be read or is another cell's.
         """
         folder = self.root / column / f"{corpus}-{arm}"
-        names = _listed(folder)
+        names = listed(folder)
         wanted = {name for end in ("-?.nc", ".*-?.nc") for name in fnmatch.filter(names, f"{measurement}{end}")}
         files = [folder / name for name in sorted(wanted)]
         missing = _missing(files) if files else measurement
         if missing:
             raise FileNotFoundError(f"{column}/{corpus}-{arm}/{missing}")
-        return _loaded(tuple((file, *_stamp(file)) for file in files)).copy(deep=True)
+        return _loaded(tuple((file, *stamp(file)) for file in files)).copy(deep=True)
 
     def files(self) -> list[Path]:
         """Every stored file, sorted; a folder that may not be read is refused, and never taken for an empty one."""
-        walked = os.walk(self.root, onerror=_refuse)
+        walked = os.walk(self.root, onerror=refuse)
         return sorted(Path(folder, name) for folder, _, names in walked for name in names if name.endswith(".nc"))
 
     def tree(self) -> xr.DataTree:
@@ -171,21 +171,6 @@ class Store:
             lock.release()
 
 
-def _listed(folder: Path) -> list[str]:
-    """The names in a folder of the store; none where there is no such folder."""
-    try:
-        return os.listdir(folder)
-    except OSError as error:
-        _refuse(error)
-        return []
-
-
-def _refuse(error: OSError) -> None:
-    """Refuse what may not be read: its cells would pass for cells that were never measured."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise unread(error, Path(error.filename)) or error from None
-
-
 def _measurement(file: Path) -> str:
     """`<measurement>` or `<measurement>.<condition>` of a file of the store."""
     return file.stem.rsplit("-", 1)[0]
@@ -206,21 +191,13 @@ def _loaded(stamped: tuple[tuple[Path, int, int, int], ...]) -> xr.Dataset:
     for file, *_ in stamped:
         dataset = whole(netcdf.read, file)
         run_file.check_schema(dataset.attrs, file)
-        _check_name(dataset.attrs, file)
+        _check_place(dataset.attrs, file)
         halves.setdefault(_measurement(file), []).append(dataset)
     return beside([joined(parts) for parts in halves.values()])
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
-    try:
-        found = file.stat()
-    except PermissionError as error:  # a folder that may be listed and not entered
-        raise unread(error, file) or error from None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _check_name(attrs: Mapping[str, Any], path: Path) -> None:
-    """Refuse a cell under the name of another one, as copying a file over it leaves."""
-    *_, half, measurement = json.loads(attrs.get("dropeact_cell", "[null, null]"))
-    if half and path.name != (own := f"{measurement}-{half}.nc"):
-        raise InputError(f"expected a cell under its own name; got {own} as {path}; delete it and measure again")
+def _check_place(attrs: Mapping[str, Any], path: Path) -> None:
+    """Refuse a cell in the place of another one, as copying a file or a whole column over it leaves."""
+    named = json.loads(attrs.get("dropeact_cell", "[]"))
+    if named and path.parts[-3:] != (own := Cell(*named).path).parts:
+        raise InputError(f"expected a cell in its own place; got {own} as {path}; delete it and measure again")

@@ -2,6 +2,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -219,8 +220,19 @@ def test_a_cell_copied_over_another_is_refused_by_both_names(tmp_path):
     path = store.save(cell(), data(), {})
     other = store.save(Cell("rope", "passages", "first", "A", "phenomena"), data(), {})
     path.write_bytes(other.read_bytes())
-    with pytest.raises(InputError, match=rf"under its own name; got phenomena-A\.nc as {path}; delete it and measure"):
+    with pytest.raises(
+        InputError, match=rf"in its own place; got rope/passages-first/phenomena-A\.nc as {path}; delete it"
+    ):
         store.load("rope", "passages", "first", "observations")
+
+
+def test_a_column_copied_over_another_is_refused_by_its_own_name(tmp_path):
+    store = Store(tmp_path)
+    stored = store.save(cell(), data(), {})
+    shutil.copytree(store.root / "rope", store.root / "drope")
+    copied = store.root / "drope" / stored.relative_to(store.root / "rope")
+    with pytest.raises(InputError, match=rf"in its own place; got rope/.*/observations-A\.nc as {copied}; delete it"):
+        store.load("drope", "passages", "first", "observations")
 
 
 @pytest.mark.parametrize("place", ["x.nc", "rope/x.nc", "rope/noarm/x-A.nc", "rope/passages-first/x.nc"])

@@ -9,7 +9,7 @@ from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.plan import tasks
 from dropeact.measurements.provenance import device_name
 from dropeact.measurements.request import Request
-from dropeact.measurements.shapes import parameters
+from dropeact.measurements.shapes import cached_numbers, parameters
 from dropeact.store import Store
 
 EFFECTIVE_FLOPS = {"cpu": 140e9, "cuda": 60e12, "mps": 2e12}  # on small batches; CPU as measured on two with AVX-512
@@ -26,7 +26,8 @@ def dry_run(request: Request, out: Path) -> list[str]:
     size = parameters(request.pair.rope)
     paced = sum(task.passes * task.pace for task in missing) * LOSS_LENGTH
     seconds = paced * 2 * size / EFFECTIVE_FLOPS.get(measuring.device.split(":")[0], EFFECTIVE_FLOPS["cpu"])
-    memory = size * measuring.dtype.itemsize * OVERHEAD / 1e9 + INTERPRETER_GB
+    cached = cached_numbers(request.pair.rope, max(request.lengths, default=0))
+    memory = (size * OVERHEAD + cached) * measuring.dtype.itemsize / 1e9 + INTERPRETER_GB
     return [
         f"cells      {len(missing)} to measure, {len(planned) - len(missing)} stored in {out}",
         f"tokens     {tokens:,} through {size / 1e6:,.0f} M parameters on {device_name(measuring.device)}",

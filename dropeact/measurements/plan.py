@@ -59,6 +59,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
         missing = [task for task in share.of(planned) if not store.holds(task.cell)]
         if missing:
             preconditions.same_tokens(request)
+            preconditions.room_for_questions(measuring)
             preconditions.long_enough(measuring, missing[0].cell.column)
         with Progress(sum(task.passes for task in missing), enabled=progress and share.rank == 0) as bar:
             for task in missing:

@@ -1,5 +1,6 @@
 """What two checkpoints and the texts must be before the first cell is measured; each refusal is one line."""
 
+import itertools
 import json
 import sys
 
@@ -7,7 +8,7 @@ from dropeact import netcdf
 from dropeact.axes import HALVES, InputError
 from dropeact.checkpoints.load import dense, tokenizer_in
 from dropeact.checkpoints.source import source
-from dropeact.corpus.retrieval import KEYS
+from dropeact.corpus import retrieval
 from dropeact.files import whole
 from dropeact.measurements import core, shapes
 from dropeact.measurements.measuring import Measuring
@@ -61,12 +62,27 @@ def as_many_numbers(measuring: Measuring) -> None:
     store, request = measuring.store, measuring.request
     for file in sorted(store.root.glob("*/*/long_retrieval.*-?.nc")) if "long" in request.chosen_sets else ():
         length = int(file.stem.partition(".")[2].rpartition("-")[0])
-        stored = json.loads(whole(netcdf.attributes, file).get("dropeact_depends", "{}")).get("numbers", KEYS)
+        stored = json.loads(whole(netcdf.attributes, file).get("dropeact_depends", "{}")).get("numbers", retrieval.KEYS)
         if length not in request.lengths and stored != request.numbers:
             raise InputError(
                 f"expected --numbers={stored}, as in the texts of {length} tokens in {store.directory}; "
                 f"got {request.numbers}; name that length in --lengths, too, or give --numbers={stored}"
             )
+
+
+def room_for_questions(measuring: Measuring) -> None:
+    """Refuse a length in which no hidden number fits beside its question, before the sets that come first.
+
+    Raises
+    ------
+    InputError
+        When the shortest length asked for is too short.
+    """
+    request = measuring.request
+    if request.lengths:
+        tokenizer = tokenizer_in(dense(source(request.pair.rope)))
+        for half, form in itertools.product(HALVES, retrieval.FORMS):
+            retrieval.prompts(tokenizer, half=half, form=form, length=min(request.lengths), keys=request.numbers)
 
 
 def tell_rotation(measuring: Measuring) -> None:

@@ -63,6 +63,13 @@ def attention_per_token(identifier: str) -> float:
     return config["num_hidden_layers"] * config["num_attention_heads"] * _head_dim(config) / parameters(identifier)
 
 
+def cached_numbers(identifier: str, tokens: int) -> int:
+    """Keys and values of a text, of every layer: 2 T L K d numbers."""
+    config = _counted(config_of(identifier), identifier)
+    kv_heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+    return 2 * tokens * config["num_hidden_layers"] * kv_heads * _head_dim(config)
+
+
 def _counted(config: dict[str, Any], identifier: str) -> dict[str, Any]:
     """The config, refused where what a size is worked out from is no count; what another kind of model lacks may lack.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from dropeact import pairs
 from dropeact.checkpoints import adapters
@@ -64,6 +65,24 @@ def test_attention_beside_the_weights_against_hand_count(monkeypatch):
     products, tokens = 2, 4096  # q k^T and a v; a token meets half of the keys in the mean
     attended = products * 2 * (tokens / 2) * 32 * 32 * 128
     assert tokens * shapes.attention_per_token("any") == pytest.approx(attended / (2 * 6_738_149_376))
+
+
+def test_keys_and_values_of_a_text_against_those_that_a_model_caches(tmp_path):
+    model = tiny_models.of("qwen3")
+    cache = model(torch.zeros(1, 7, dtype=torch.long), use_cache=True).past_key_values
+    model.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").touch()
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    assert shapes.cached_numbers(str(tmp_path), 7) == held
+
+
+def test_a_dry_run_of_long_texts_says_the_memory_of_their_keys_and_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(shapes, "config_of", lambda identifier: LLAMA_2_7B)
+    monkeypatch.setattr(Measuring, "identities", {c: {"architecture": kind} for c, kind in ARCHITECTURES.items()})
+    asked = [Request(pairs.load("llama2-7b"), sets="long", dtype="bfloat16", lengths=(n,)) for n in (8192, 131_072)]
+    said = [costs.dry_run(request, tmp_path)[3].split() for request in asked]
+    gigabytes_a_token = 2 * 32 * 4096 * 2 / 1e9
+    assert float(said[1][2]) - float(said[0][2]) == pytest.approx((131_072 - 8192) * gigabytes_a_token, abs=0.1)
 
 
 def test_a_token_of_a_long_text_costs_as_much_more_as_was_timed(tmp_path):

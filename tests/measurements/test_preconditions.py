@@ -7,11 +7,12 @@ import torch
 
 from dropeact import pairs
 from dropeact.axes import InputError
-from dropeact.measurements import preconditions
+from dropeact.measurements import plan, preconditions
 from dropeact.measurements.core import tasks
 from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.request import Request
 from dropeact.store import Store
+from tests.checkpoints import tiny
 
 
 @pytest.fixture
@@ -45,6 +46,16 @@ def test_a_drope_side_that_rotates_is_told(named, drope, said, capsys):
     told = capsys.readouterr().err
     assert ("two is a qwen2 and measured with its rotation" in told) == said
     assert bool(told) == said
+
+
+def test_a_length_with_no_room_for_a_question_is_refused_before_anything_is_measured(tmp_path):
+    folder = str(tiny.saved(tmp_path / "model"))
+    asked = Request(pairs.of(folder, folder), sets="long", lengths=(16, 8192), texts=None)
+    with pytest.raises(
+        InputError, match=r"expected room for a text; got 16 tokens, \d+ of them taken; choose a longer"
+    ):
+        plan.measure_pair(asked, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.nc"))
 
 
 def test_measuring_multiplies_float32_in_full_whatever_was_set_before(tmp_path):
