@@ -13,7 +13,7 @@ from dropeact.checkpoints.dropping import dropped, unrotated
 from dropeact.checkpoints.identity import resolve, softmax_scale_of
 from dropeact.checkpoints.products import by_onednn
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
-from dropeact.checkpoints.weights import first_line, is_spread, model_in
+from dropeact.checkpoints.weights import is_spread, model_in, reason
 
 __all__ = ["Checkpoint", "check_device", "dense", "drop", "load", "resolve", "tokenizer_in"]
 
@@ -86,7 +86,7 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise InputError(
-            f"expected a tokenizer that transformers can read in {folder}; got {_reason(error)}; copy it again"
+            f"expected a tokenizer that transformers can read in {folder}; got {reason(error)}; copy it again"
         ) from error
 
 
@@ -96,14 +96,8 @@ def _check_readable(folder: Path) -> None:
         AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever a value that it does not know leads to
         raise InputError(
-            f"expected a config.json that transformers can read in {folder}; got {_reason(error)}; correct it"
+            f"expected a config.json that transformers can read in {folder}; got {reason(error)}; correct it"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """An error's first line, and the second where the first only announces it."""
-    line, lines = first_line(error), str(error).strip().splitlines()
-    return f"{line} {lines[1].strip().rstrip('.')}" if line.endswith(":") and len(lines) > 1 else line
 
 
 def check_device(device: str | torch.device) -> None:

@@ -46,7 +46,7 @@ def model_in(folder: Path, *, dtype: torch.dtype, device: str | torch.device, at
         ) from error
     except Exception as error:  # transformers raises whatever a config that it does not know leads to
         raise InputError(
-            f"expected a readable checkpoint in {folder}; got {first_line(error)}; copy it again, or save it as dense "
+            f"expected a readable checkpoint in {folder}; got {reason(error)}; copy it again, or save it as dense "
             "weights with a plain config"
         ) from error
     model, report = loaded
@@ -70,10 +70,11 @@ def precision(folder: Path) -> torch.dtype:
     return widest
 
 
-def first_line(error: Exception) -> str:
-    """An error's first line, behind its kind where that alone makes it plain."""
-    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return line if line and isinstance(error, TELLING) else f"{type(error).__name__} {line}".strip()
+def reason(error: Exception) -> str:
+    """An error's first line, behind its kind where that alone makes it plain, and the second where it announces one."""
+    lines = str(error).strip().splitlines() or [""]
+    line = lines[0] if lines[0] and isinstance(error, TELLING) else f"{type(error).__name__} {lines[0]}".strip()
+    return f"{line} {lines[1].strip().rstrip('.')}" if line.endswith(":") and len(lines) > 1 else line
 
 
 def _stored(folder: Path) -> list[tuple[int, torch.dtype | None]]:
@@ -86,7 +87,7 @@ def _stored(folder: Path) -> list[tuple[int, torch.dtype | None]]:
                 found += [(math.prod(part.get_shape()), FLOATS.get(part.get_dtype())) for part in slices]
         except (OSError, SafetensorError) as error:
             raise InputError(
-                f"expected a readable checkpoint in {folder}; got {file.name}: {first_line(error)}; copy it again"
+                f"expected a readable checkpoint in {folder}; got {file.name}: {reason(error)}; copy it again"
             ) from error
     return found
 

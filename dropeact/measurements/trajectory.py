@@ -126,7 +126,10 @@ def check_folder(out: Path, pair: Pair) -> None:
         When `run.json` of the folder names another one.
     """
     if (out / "run.json").is_file() and (stored := Store(out).read_run()["pair"]["rope"]) != pair.rope:
-        raise InputError(f"expected results of {pair.rope}; got those of {stored} in {out}; choose another --out")
+        raise InputError(
+            f"expected results of {pair.rope}; got those of {stored} in {out}; name their pair with --pair, or choose "
+            "another --out"
+        )
 
 
 def tokens_of(snapshot: Path) -> int:
