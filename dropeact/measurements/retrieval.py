@@ -42,7 +42,7 @@ from dropeact.probes.interventions import Intervention, intervening
 
 VERSION = 1
 LENGTHS = (256, 512)
-ANSWER_TOKENS = 16
+ANSWER_TOKENS = 32  # a model may write a sentence before the number: 16 tokens cut 10 right answers of 100
 TOKENS_AT_ONCE = 16384
 CANDIDATES = ("exact", *(f"near-{number}" for number in range(1, NEAR_MISSES + 1)))
 COMBINED = ("form", "length", "condition")
@@ -62,6 +62,7 @@ def retrieval(
     depths: Sequence[float] = DEPTHS,
     keys: int = KEYS,
     which: slice = slice(None),
+    answer_tokens: int = ANSWER_TOKENS,
 ) -> xr.Dataset:
     r"""Ask prompts of one half, or `which` of them, in every form and length and condition.
 
@@ -69,9 +70,9 @@ def retrieval(
     Dims: text (the item: key and depth), form, length, condition, candidate.
 
     exact: the value stands in the answer as a number (\b{value}\b); substring: anywhere in it; error: index into
-    `ERRORS` by the first number of the answer; answer: the text, up to the end of its first number, an end token or 16
-    tokens. candidate_log_probability: sum over tokens of the value and of each near miss in place of the answer, nats;
-    candidate_yes: p(Yes) / (p(Yes) + p(No)) when asked whether the candidate is the number.
+    `ERRORS` by the first number of the answer; answer: the text, up to the end of its first number, an end token or
+    `answer_tokens` tokens. candidate_log_probability: sum over tokens of the value and of each near miss in place of
+    the answer, nats; candidate_yes: p(Yes) / (p(Yes) + p(No)) when asked whether the candidate is the number.
     """
     parts: dict[Combination, xr.Dataset] = {}
     for form, length in product(forms, lengths):
@@ -80,7 +81,7 @@ def retrieval(
             asked = condition in verified and form == "plain"
             # undisturbed, too: attention of this package does not repeat keys and values for each query head
             with attending(model), intervening(model, *interventions), torch.no_grad():
-                answered = _answered(model, tokenizer, made, list(first_ids), verified=asked)
+                answered = _answered(model, tokenizer, made, list(first_ids), verified=asked, steps=answer_tokens)
             parts[form, length, condition] = answered
     return _joined(parts).assign_attrs(errors=list(ERRORS))
 
@@ -99,7 +100,13 @@ def _joined(parts: Mapping[Combination, xr.Dataset]) -> xr.Dataset:
 
 
 def _answered(
-    model: PreTrainedModel, tokenizer: Any, made: Sequence[Prompt], first_ids: list[int], *, verified: bool
+    model: PreTrainedModel,
+    tokenizer: Any,
+    made: Sequence[Prompt],
+    first_ids: list[int],
+    *,
+    verified: bool,
+    steps: int,
 ) -> xr.Dataset:
     """All prompts of one form and length under the condition that is entered."""
     answers: list[str] = []
@@ -109,7 +116,7 @@ def _answered(
     at_once = rows_together(model, length, most=max(1, TOKENS_AT_ONCE // length))
     for chosen in np.array_split(np.arange(len(made)), -(-len(made) // at_once)):
         asking = _Asking(model, tokenizer, [made[index] for index in chosen], first_ids)
-        texts, scores[chosen] = asking.answers()
+        texts, scores[chosen] = asking.answers(steps)
         answers += texts
         if verified:
             agreed[chosen] = asking.verifications()
@@ -137,8 +144,8 @@ class _Asking:
         rows = [self._ids(text(self.prompts[index]))[self.read[index] :] for index in self.order]
         return self.cached.extend(rows)[:, -1]
 
-    def answers(self) -> tuple[list[str], np.ndarray]:
-        """What the model writes, and the log-probability of every candidate (prompt, candidate)."""
+    def answers(self, steps: int) -> tuple[list[str], np.ndarray]:
+        """What the model writes in so many tokens, and the log-probability of every candidate (prompt, candidate)."""
         ends = end_ids(self.model)
 
         def finished(ids: Sequence[int]) -> bool:
@@ -146,7 +153,7 @@ class _Asking:
 
         with self.cached.branch():
             last = self._then(lambda prompt: prompt.text)
-            written = greedy(self.cached, last, steps=ANSWER_TOKENS, finished=finished)
+            written = greedy(self.cached, last, steps=steps, finished=finished)
             scores = np.stack([self._candidate(last, number) for number in range(len(CANDIDATES))], 1)
         texts = np.array([self._text([t for t in ids if t not in ends]) for ids in written], dtype=object)
         return self._in_order(texts).tolist(), self._in_order(scores)
