@@ -33,7 +33,10 @@ from dropeact.verdicts.replication import replicates_mean
 
 FOUND = "share of prompts"
 CHANCE = 0.25  # one number and three near misses
-SHORT = "Asked at 256 and 512 tokens, where those lie within the training length; longer prompts are the set `long`."
+SHORT = (
+    "Asked at 256 and 512 tokens, where those lie within the training length; longer prompts are the set `long`. "
+    "Answers have up to 32 tokens."
+)
 HALF = "at most half of what is found within the training length"
 
 
@@ -243,9 +246,16 @@ def retrieval_ranking(measured: Measured) -> Conjunction:
     first = {}
     for name, model in measured.models.items():
         yes = agreed(measured, model)
+        remark_ranked(measured, model, name)
         first[name] = items.mean(ranked_first(yes).mean("length", skipna=False), unit=unit_at(yes))
     chance = within(CHANCE - 0.10, CHANCE + 0.10, "at chance: within 0.10 of one in four", scale="rate")
     return Conjunction((Part("RoPE", first["RoPE"]), Part("DroPE", first["DroPE"], chance)))
+
+
+def remark_ranked(measured: Measured, model: Model, name: str) -> None:
+    """Say how often the exact number is the most probable of the four as an answer: p(Yes) is another question."""
+    scores = undisturbed(measured, model)["candidate_log_probability"].sel(form="plain", drop=True)
+    remark(f"By log-probability {name} ranks the exact number first in {float(ranked_first(scores).mean()):.2f}")
 
 
 @claim("retrieval-verification", region=equivalent_share(), set="behaviour", note=SHORT)

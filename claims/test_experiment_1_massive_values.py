@@ -3,6 +3,8 @@
 A norm M[head, dim] over one text is massive where it exceeds lambda = 5 times the layer's mean (Jin et al. 2025).
 """
 
+import xarray as xr
+
 from dropeact.estimators import Conjunction, Estimate, only, ratio
 from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, equivalent_count, far_more_by_ratio, fewer_by_ratio
@@ -12,8 +14,12 @@ from dropeact.verdicts.replication import replicates
 
 
 def totals(measured: Measured, tensor: str) -> Estimate:
-    """DroPE's count over RoPE's, each summed over the layers of a text; a remark gives both."""
-    drope, rope = (model.counts(tensor).sum("layer", skipna=False) for model in (measured.drope, measured.rope))
+    """DroPE's count over RoPE's, each summed over the layers of a text."""
+    return told(*(model.counts(tensor).sum("layer", skipna=False) for model in (measured.drope, measured.rope)))
+
+
+def told(drope: xr.DataArray, rope: xr.DataArray) -> Estimate:
+    """DroPE's count over RoPE's; a remark gives both: a ratio of small counts says little."""
     remark(f"A text has {float(rope.mean()):.1f} in RoPE, {float(drope.mean()):.1f} in DroPE")
     return ratio(drope, rope)
 
@@ -51,8 +57,7 @@ def massive_layer1_surge(measured: Measured) -> Estimate:
 
     mean over texts of count_drope[w] / mean over texts of count_rope[w], w selected on the other half
     """
-    drope, rope = (measured.at_write(model.counts("query")) for model in (measured.drope, measured.rope))
-    return ratio(drope, rope)
+    return told(*(measured.at_write(model.counts("query")) for model in (measured.drope, measured.rope)))
 
 
 @claim(
@@ -80,12 +85,18 @@ def massive_layer1_only(measured: Measured) -> Conjunction:
 
 @claim("massive-late-layers-fall", region=fewer_by_ratio(), layers="write")
 def massive_late_layers_fall(measured: Measured) -> Estimate:
-    """After the layer that writes the first token's norm, DroPE has fewer massive Query values per layer.
+    """After the layer that writes the first token's norm, a layer of DroPE has on average fewer massive Query values.
 
     mean over texts and layers l > w of count_drope[l] / the same of count_rope[l], w selected on the other half
     """
-    drope, rope = (measured.after_write(model.counts("query")) for model in (measured.drope, measured.rope))
-    return ratio(drope, rope)
+    drope, rope = (model.counts("query") for model in (measured.drope, measured.rope))
+    excess = (drope - rope).mean("text")
+    later = excess.sel(layer=excess["layer"] > max(measured.write_layers.values()))
+    more = [
+        f"{layer} ({value:+.1f})" for layer, value in zip(later["layer"].values, later.values, strict=True) if value > 0
+    ]
+    remark(f"Layers in which a text has more in DroPE: {', '.join(more) or 'none'}")
+    return told(*map(measured.after_write, (drope, rope)))
 
 
 massive_query_reduction.replicated_within(replicates("massive-query-reduction", "change", scale="ratio"))

@@ -54,7 +54,13 @@ def sink_rate_early_layers(measured: Measured) -> Estimate:
 
     mean over texts and layers l <= w of the sink rate of DroPE minus that of RoPE, w selected on the other half
     """
-    drope, rope = (measured.up_to_write(model.sink_rate()) for model in (measured.drope, measured.rope))
+    rates = [model.sink_rate() for model in (measured.rope, measured.drope)]
+    first = " and ".join(
+        f"{name} {', '.join(f'{float(rate.sel(layer=layer).mean()):.3f}' for layer in (0, 1))}"
+        for name, rate in zip(("RoPE", "DroPE"), rates, strict=True)
+    )
+    remark(f"In layers 0 and 1 themselves, which the study names, {first} of the heads are sinks")
+    rope, drope = map(measured.up_to_write, rates)
     return difference(drope, rope, unit=RATE)
 
 
@@ -71,9 +77,9 @@ def bos_norm_peak(measured: Measured) -> Estimate:
     return ratio(drope, rope, floor=measured.floor("first_norm"))
 
 
-def smallest_entropy(model: Model) -> xr.DataArray:
+def smallest_entropy(model: Model, name: str = "entropy") -> xr.DataArray:
     """The smallest entropy of the hidden states after any block, per text."""
-    return model.observations["entropy"].isel(depth=slice(1, None)).min("depth", skipna=False)
+    return model.observations[name].isel(depth=slice(1, None)).min("depth", skipna=False)
 
 
 @claim("entropy-minimum", region=higher_rate())
@@ -83,6 +89,12 @@ def entropy_minimum(measured: Measured) -> Estimate:
     mean over texts of min_l H_l of DroPE minus that of RoPE; H = -sum_j p_j ln p_j, p_j = sigma_j^2 / sum sigma^2 of
     the hidden states after block l
     """
+    without = [
+        float(smallest_entropy(model, "entropy_without_first").mean()) for model in (measured.drope, measured.rope)
+    ]
+    remark(
+        f"Without the first token's row the smallest entropy is {without[0]:.2f} in DroPE and {without[1]:.2f} in RoPE"
+    )
     return difference(smallest_entropy(measured.drope), smallest_entropy(measured.rope), unit="nats")
 
 
@@ -96,8 +108,12 @@ def bos_spike_delayed(measured: Measured) -> Argmax:
     early = written.isel(layer=slice(0, written.sizes["layer"] // 2 + 1))
     layers = early["layer"].values.tolist()
     later = {half: [layer for layer in layers if layer > w] for half, w in measured.write_layers.items()}
-    first = " and ".join(str(layer) for layer in sorted(set(measured.write_layers.values())))
-    remark(f"RoPE's is written at layer {first}")
+    held = {layer for group in later.values() for layer in group}
+    if held:
+        rises = early.mean("text")
+        apart = [float(rises.sel(layer=sorted(group)).max()) for group in (set(layers) - held, held)]
+        first = " and ".join(str(layer) for layer in sorted(set(measured.write_layers.values())))
+        remark(f"RoPE's is written at layer {first}; up to there DroPE's rises {apart[0]:,.0f}, later {apart[1]:,.0f}")
     return argmax(early, later, unit="norm ahead")
 
 

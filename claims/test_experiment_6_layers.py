@@ -12,7 +12,7 @@ from dropeact.verdicts import claim
 from dropeact.verdicts.replication import replicates, replicates_factor, replicates_nats
 
 UNIT = "nats/token"
-HALF = "Half of the passages are asked, evenly chosen from each half: every layer is left out in turn."
+HALF = "Asked of 96 tokens of half of the passages, evenly chosen: every layer is left out in turn."
 
 
 @claim("layer1-mlp-rope-critical", region=far_more_nats(), layers="write", set="ablation", note=HALF)

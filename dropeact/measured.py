@@ -75,6 +75,12 @@ class Measured:
             raise MissingMeasurement("of the first token's norm: a finite number for every text of both halves")
         return {half: write_layer(norm.isel(text=norm["half"].values == other_half(half))) for half in HALVES}
 
+    @property
+    def recalibration_tokens(self) -> int | None:
+        """How many tokens the DroPE model was recalibrated on, where its checkpoint says so."""
+        adapter = self.store.read_run()["checkpoints"]["drope"].get("adapter") or {}
+        return adapter.get("tokens")
+
     def at_write(self, values: xr.DataArray) -> xr.DataArray:
         """`values` (text, layer) at the write layer."""
         return self._per_half(values, lambda w: [w])

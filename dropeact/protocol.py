@@ -24,4 +24,7 @@ class Protocol:
         return self.corpus == "repeated" and self.site == "projected"
 
     def __str__(self) -> str:
-        return f"{self.corpus}, {self.arm} arm; Q and K as {self.site}, massive by the {self.mean_over}'s mean"
+        """Texts and arm, and where Q and K are read if not as attended, and their mean if not the layer's."""
+        site = "" if self.site == "attended" else f"Q and K as {self.site}"
+        mean = "" if self.mean_over == "layer" else f"massive by the {self.mean_over}'s mean"
+        return "; ".join(filter(None, (f"{self.corpus}, {self.arm} arm", site, mean)))

@@ -172,7 +172,7 @@ def test_a_planted_absence_is_contradicted(records):
 def test_how_a_number_is_ranked_stands_beside_how_often_it_is_written(records, name):
     model = "RoPE" if "rope-collapses" in name else "DroPE"
     said = f"By log-probability {model} ranks the right number above three near misses in 0.90 of the prompts"
-    assert f"{said} of 256 tokens (both forms), disrupted in 0.40 (chance 0.25)." in records[name].notes
+    assert f"{said} of 256 tokens (both forms), disrupted in 0.40 (chance 0.25)." in records[name].remarks
 
 
 def test_lengths_beyond_training_that_were_not_asked_for_are_not_measured(records):
@@ -270,7 +270,7 @@ def test_fewer_long_prompts_are_compared_with_the_same_short_ones(fewer, tmp_pat
     id = "retrieval-rope-collapses-beyond"
     record = judge(folder, claims={id: load_claims()[id]})[0]
     assert (record.verdict, record.n, record.estimate) == ("contradicted", 20, 1.0)
-    assert "Of 20 prompts, each in both forms, RoPE answers 1.00 of those of 256 and 512 tokens" in record.notes
+    assert "Of 20 prompts, each in both forms, RoPE answers 1.00 of those of 256 and 512 tokens" in record.remarks
 
 
 def test_long_claims_without_a_length_within_training_say_which_to_name(tmp_path):

@@ -58,7 +58,7 @@ def replication(estimate: Estimate, effect: PublishedEffect, *, level: float = 1
 
     interval = theta -+ t * sqrt(v + v_1 + v_2), v = s^2(a - theta b) / (n mean(b)^2) of ours, v_1 and v_2 published;
     t has (v + v_1 + v_2)^2 / sum(v_i^2 / f_i) degrees of freedom. effect ratio = (theta - null) / (published - null),
-    null = 1 of a ratio and 0 of a difference; NaN where the published effect is none.
+    null = 1 of a ratio and 0 of a difference; NaN where the published effect does not stand clear of its own spread.
 
     Raises
     ------
@@ -76,6 +76,7 @@ def replication(estimate: Estimate, effect: PublishedEffect, *, level: float = 1
     null = 1.0 if effect.scale == "ratio" else 0.0
     ours, theirs = estimate.value - null, effect.value - null
     variances = (_variance(estimate), *effect.variances)
+    is_clear = abs(theirs) > _half_width(effect.variances, (effect.degrees, effect.degrees), level)
     degrees = (estimate.texts - 1, effect.degrees, effect.degrees)
     half = _half_width(variances, degrees, level)
     return Replication(
@@ -84,7 +85,7 @@ def replication(estimate: Estimate, effect: PublishedEffect, *, level: float = 1
         inside=abs(ours - theirs) <= half,
         low=estimate.value - half,
         high=estimate.value + half,
-        effect_ratio=ours / theirs if theirs else nan,
+        effect_ratio=ours / theirs if is_clear else nan,
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from dropeact.axes import MASSIVE_THRESHOLD
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.report.words import NAMES
@@ -29,6 +30,17 @@ def controls(measured: Measured) -> dict[str, list[Cost]]:
     models = measured.columns
     rows = {title: [c for model in models if (c := cost(model, name)) is not None] for name, title in ROWS.items()}
     return {title: costs for title, costs in rows.items() if len(costs) == len(models)}
+
+
+def doses(measured: Measured) -> dict[float, float]:
+    """How many channels are zeroed at each lambda, mean of both halves of the texts; empty where not measured."""
+    try:
+        dose = measured.rope.disruption_by_threshold["dose"].sum(["layer", "tensor"]).mean("selected_on")
+        at_published = measured.rope.disruption["dose"].sum(["layer", "tensor"]).mean()
+    except (MissingMeasurement, KeyError):
+        return {}
+    known = {float(value): float(dose.sel(threshold=value)) for value in dose["threshold"].values}
+    return dict(sorted((known | {MASSIVE_THRESHOLD: float(at_published)}).items()))
 
 
 def cost(model: Model, condition: str) -> Cost | None:

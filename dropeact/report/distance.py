@@ -7,8 +7,7 @@ from typing import NamedTuple
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.student import critical
 from dropeact.verdicts.records import Record
-
-FALLS_SHORT = "effect too small"  # the reason of an effect that goes the way of the statement, only not as far
+from dropeact.verdicts.rule import FALLS_SHORT
 
 
 class Distance(NamedTuple):

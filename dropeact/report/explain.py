@@ -48,8 +48,12 @@ def described(record: Record) -> list[str]:
         "p": f"support {words.number(record.p_support)}, contradict {words.number(record.p_contradict)}, "
         f"adjusted {words.number(record.p_adjusted)} within {record.family}",
         "protocol": record.protocol,
-    } | ({"notes": record.notes} if record.notes else {})
-    return [f"  {name:<10} {value}" for name, value in rows.items()]
+        "notes": record.notes,
+        "beside it": record.remarks,
+        "revised": record.revised,
+        "parts": words.parts(record) if len(record.parts) > 1 else "",
+    }
+    return [f"  {name:<10} {value}" for name, value in rows.items() if value]
 
 
 def per_text(claim: Claim, view: measured.Measured) -> list[str]:
@@ -73,8 +77,14 @@ def per_text(claim: Claim, view: measured.Measured) -> list[str]:
 
 
 def columns(label: str, estimate: Estimate) -> list[str]:
-    """Numerator and denominator per text; the mean in the last line."""
-    values = np.column_stack([estimate.numerator, estimate.denominator])
-    rows = [f"{i + 1:>4} {a:>14.6g} {b:>14.6g}" for i, (a, b) in enumerate(values)]
-    mean = values.mean(axis=0)
-    return [f"text {'numerator':>14} {'denominator':>14}  {label}", *rows, f"mean {mean[0]:>14.6g} {mean[1]:>14.6g}"]
+    """What each text has, of a ratio numerator and denominator; the mean in the last line."""
+    sides = {"numerator": estimate.numerator, "denominator": estimate.denominator}
+    if (estimate.denominator == 1).all():  # a mean or a difference
+        sides = {"value": estimate.numerator}
+    values = np.column_stack(list(sides.values()))
+    rows = [f"{i:>4} {_cells(row)}" for i, row in enumerate(values, 1)]
+    return [f"text {''.join(f'{name:>14} ' for name in sides)} {label}", *rows, f"mean {_cells(values.mean(axis=0))}"]
+
+
+def _cells(values: np.ndarray) -> str:
+    return " ".join(f"{value:>14.6g}" for value in values)

@@ -107,7 +107,8 @@ DRAWINGS = (
         "disruption",
         "2",
         "Loss with massive values zeroed, and with as many random ones",
-        "Equal dose in all three models; dimensions chosen on the other half of the texts.",
+        "Equal dose in all three models, chosen on the other half of the texts; of random dimensions of the same "
+        "squared norm many more.",
         paint_disruption,
     ),
     Drawing(

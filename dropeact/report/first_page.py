@@ -29,12 +29,15 @@ class FirstPage(NamedTuple):
 
     disagreements: list[Disagreement]
     further: list[Record]
+    short: list[Record]
     supported: list[Record]
     inconclusive: list[Record]
     without: list[Record]
     unmeasured: list[tuple[str, int]]
     families: int
     alpha: float
+    revised: list[Record]
+    shared: list[list[Record]]
     findings: list[Finding]
 
 
@@ -44,15 +47,27 @@ def first_page(records: Sequence[Record], audited: Sequence[Finding]) -> FirstPa
     counted = [record for record in records if record.verdict not in ("not applicable", "not measured")]
     return FirstPage(
         disagreements=[Disagreement(r, away(r), falls_short(r)) for r in against[:MOST]],
-        further=against[MOST:],
+        further=[record for record in against[MOST:] if not falls_short(record)],
+        short=[record for record in against[MOST:] if falls_short(record)],
         supported=[record for record in records if record.verdict == "supported"],
         inconclusive=[record for record in records if record.verdict == "inconclusive"],
         without=[record for record in records if record.verdict in ("untestable", "not applicable")],
         unmeasured=sorted(Counter(record.set for record in records if record.verdict == "not measured").items()),
         families=len({record.family for record in counted}),
         alpha=ALPHA,
+        revised=[record for record in records if record.revised and record.verdict != "not measured"],
+        shared=shared(records),
         findings=largest(audited),
     )
+
+
+def shared(records: Sequence[Record]) -> list[list[Record]]:
+    """The records whose estimate and interval are the same numbers, together: they are no separate evidence."""
+    same: dict[tuple[float | None, ...], list[Record]] = {}
+    for record in records:
+        if record.estimate is not None:
+            same.setdefault((record.estimate, record.low, record.high), []).append(record)
+    return [members for members in same.values() if len(members) > 1]
 
 
 def away(record: Record) -> str:

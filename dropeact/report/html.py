@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from dropeact import bundled
+from dropeact import bundled, published
 from dropeact.axes import COLUMNS
 from dropeact.files import write_text
 from dropeact.measured import of_run
@@ -27,12 +27,13 @@ from dropeact.verdicts.records import by_experiment
 
 
 class Entry(NamedTuple):
-    """One record on the page: its number line, its definition, and the command that measures it alone."""
+    """One record on the page: its number line, its definition, its own command, and a note on what was printed."""
 
     record: Record
     line: NumberLine | None
     formula: str
     command: str
+    printed: str
 
 
 class Section(NamedTuple):
@@ -93,12 +94,18 @@ def sections(
     records: Sequence[Record], again: Mapping[str, str], drawn: Sequence[Chart], tables: Mapping[str, list[Table]]
 ) -> list[Section]:
     """Records, charts and tables by experiment, in the order of the report."""
-    claims = load_claims()
+    claims, printed = load_claims(), {id: entry.note for id, entry in published.claims().items()}
     keys = sorted({r.experiment for r in records}, key=by_experiment)
     made = []
     for key in keys:
         entries = [
-            Entry(r, number_line(r), claims[r.id].formula if r.id in claims else "", again.get(r.id, ""))
+            Entry(
+                r,
+                number_line(r),
+                claims[r.id].formula if r.id in claims else "",
+                again.get(r.id, ""),
+                printed.get(r.id, ""),
+            )
             for r in records
             if r.experiment == key
         ]

@@ -9,19 +9,19 @@ from urllib.parse import quote
 
 import jinja2
 
-from dropeact import bundled
+from dropeact import bundled, published
 from dropeact.audit import Finding
 from dropeact.axes import COLUMNS
 from dropeact.measured import Measured, MissingMeasurement
 from dropeact.report import effects, observed, sensitivity, words
 from dropeact.report.contrasts import contrasts
-from dropeact.report.controls import controls
+from dropeact.report.controls import controls, doses
 from dropeact.report.distance import falls_short
 from dropeact.report.drawing import Figure
 from dropeact.report.extent import extents
 from dropeact.report.first_page import first_page, unlabelled
 from dropeact.report.tables import perplexities
-from dropeact.verdicts import Record
+from dropeact.verdicts import Record, load_claims
 from dropeact.verdicts.records import by_experiment
 from dropeact.verdicts.robustness import Strip
 
@@ -37,7 +37,8 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {
-        name: getattr(words, name) for name in ("number", "measured", "interval", "region", "published", "headline")
+        name: getattr(words, name)
+        for name in ("number", "measured", "interval", "region", "published", "headline", "parts")
     }
     made.filters["mark"] = lambda record: words.MARKS[record.verdict]
     made.filters |= {"replication": effects.sentence, "effect_ratio": effects.ratio, "unlabelled": unlabelled}
@@ -82,8 +83,11 @@ def findings(
             long_lengths=measured.pair.long_lengths,
             turned=turned(judged, strips),
             written=written(measured),
+            formulas={id: " ".join(claim.formula.split()) for id, claim in load_claims().items()},
+            printed=published.claims(),
             contrasts=contrasts(measured),
             controls=controls(measured),
+            doses=doses(measured),
             observed=observed.tables(measured),
             noise=observed.noise(measured),
             audit_figure=relative(figures[0].path.with_name("audit.svg"), target),

@@ -32,9 +32,9 @@ ZEROING = "2"  # the experiment whose claims zero as many random channels
 TITLE = "Estimate against threshold"
 CAPTION = (
     "One panel a claim, along the threshold that it uses, everything else as declared, with 95 % intervals; of a "
-    "compound statement its weakest part. Solid line: the published threshold (λ = 5, τ = 0.3), where the verdict is "
-    "made; shaded: the declared region. Colours and shapes are the verdict each point would have by itself "
-    "(● supported, ✕ contradicted, ○ inconclusive); they decide nothing."
+    "compound statement its weakest part, and no region where that changes with it. Solid line: the published "
+    "threshold (λ = 5, τ = 0.3), where the verdict is made; shaded: the declared region. Colours and shapes are the "
+    "verdict each point would have by itself (● supported, ✕ contradicted, ○ inconclusive); they decide nothing."
 )
 ONE_DRAW = " Where random channels are zeroed (experiment 2) they are one draw a text, and at λ = 5 the mean of four."
 SHAPES = {"supported": "o", "contradicted": "X", "inconclusive": "o"}
@@ -99,8 +99,9 @@ def paint(axes: Axes, strip: Strip, name: str) -> None:
             look = {"marker": SHAPES[setting.verdict], "color": colour, "markerfacecolor": face, "ms": 5}
             axes.plot([x], [setting.shown.value], linestyle="", **look)
     axes.axvline(PUBLISHED[name], color="black", lw=0.6)
-    declared = strip.settings[0].shown
-    shade(axes, strip.claim.region if declared is None else declared.region)
+    regions = {setting.shown.region for _, setting in points if setting.shown is not None}
+    if len(regions) < 2:
+        shade(axes, next(iter(regions), strip.claim.region))
     axes.set_title(strip.claim.id, fontsize=7.5)
     axes.set_xlabel(SYMBOLS[name], labelpad=1)
     axes.tick_params(labelsize=7)

@@ -30,6 +30,24 @@ EXPERIMENTS = {
 }
 
 
+FIGURES = {
+    "layers": "only in layer",
+    "p_between": "p <",
+    "cohens_d": "Cohen's d >",
+    "p_paired_rope": "p within RoPE",
+    "p_paired_drope": "p within DroPE",
+    "r": "r =",
+    "llama2_7b_dims": "Llama-2-7B, channels",
+    "llama2_7b": "Llama-2-7B",
+    "mistral_7b": "Mistral-7B",
+    "llama3_8b": "Llama-3-8B",
+    "smollm_360m_niah_2x": "SmolLM-360M at twice the length",
+    "off_by_one_length": "one digit more or less",
+}
+SHORT = {"ppl": "perplexity", "sd": "(standard deviation)", "imdb": "reviews", "bos": "first key", "v": "value"}
+PARTS = 20
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number to `digits` significant digits, thousands separated; an em dash where there is none."""
     if value is None or not isfinite(value):
@@ -82,14 +100,16 @@ def figure(value: Any) -> str:
 
 
 def headline(record: Record) -> str:
-    """The one published figure that the table shows: what is judged, else the first two."""
+    """The one published figure that the table shows: that of the part shown, what is judged, else the first two."""
     figures = record.published or {}
+    if (part := record.label.lower()) in figures:
+        return f"{named(part)} {figure(figures[part])}"
     if "change" in figures:
         return f"{figures['change']:+.0%}"
     for key, form in (("ratio", "{:g}×"), ("rate", "{:.1%}"), ("difference", "{:+g}"), ("r", "r = {:g}")):
         if key in figures and not isinstance(figures[key], (list, tuple)):
             return form.format(figures[key])
-    shown = [f"{key.replace('_', ' ')} {figure(value)}" for key, value in figures.items() if not key.endswith("_sd")]
+    shown = [f"{named(key)} {figure(value)}" for key, value in figures.items() if not key.endswith("_sd")]
     return "; ".join(shown[:2]) or "—"
 
 
@@ -97,4 +117,23 @@ def published(record: Record) -> str:
     """The published figures by name."""
     if not record.published:
         return "—"
-    return "; ".join(f"{key.replace('_', ' ')} {figure(value)}" for key, value in record.published.items())
+    return "; ".join(f"{named(key)} {figure(value)}" for key, value in record.published.items())
+
+
+def named(key: str) -> str:
+    """What a published figure is called: the model by its name, a length by its tokens."""
+    if key in FIGURES:
+        return FIGURES[key]
+    if key.isdigit():
+        return f"{int(key):,} tokens"
+    return " ".join(NAMES.get(word, SHORT.get(word, word)) for word in key.split("_"))
+
+
+def parts(record: Record) -> str:
+    """Every part of a compound statement with its interval; of many the first ones."""
+    shown = []
+    for part in record.parts:
+        value, low, high = (signed(record, part[name]) for name in ("estimate", "low", "high"))
+        shown.append(f"{part['label']} {value} [{low}, {high}]")
+    more = f"; and {len(shown) - PARTS} others" if len(shown) > PARTS else ""
+    return f"{'; '.join(shown[:PARTS])}{more}"

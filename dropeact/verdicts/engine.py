@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dropeact import published
-from dropeact.estimators import Estimate, Region
+from dropeact.estimators import Conjunction, Estimate, Region
 from dropeact.estimators.contrasts import LEVEL
 from dropeact.estimators.items import Items
 from dropeact.estimators.power import sign_flip, skewness
@@ -72,7 +72,9 @@ def record(item: Evaluated, adjusted: float, family: int) -> Record:
         p_contradict=1.0,
         p_adjusted=1.0,
         protocol=item.protocol,
-        notes=" ".join(filter(None, (item.claim.note, *(f"{text}." for text in item.remarks)))),
+        notes=item.claim.note,
+        remarks=" ".join(f"{text}." for text in item.remarks),
+        revised=item.claim.revised,
         set=item.claim.set,
         claim_hash=item.claim.source_hash(item.kind),
     )
@@ -112,10 +114,23 @@ def _decided(
         p_adjusted=adjusted,
         exact=seen.exact,
         label=seen.label,
-        notes=" ".join(filter(None, (empty.notes, *(f"Not tested: {text}." for text in item.untested)))),
+        remarks=" ".join(filter(None, (empty.remarks, *(f"Not tested: {text}." for text in item.untested)))),
+        parts=_parts(outcome),
         sign_flip=flips,
         skewness=skew,
     )
+
+
+def _parts(outcome: Outcome) -> list[dict[str, Any]]:
+    """Each part of a compound statement with its interval; none of a plain one."""
+    if not isinstance(outcome, Conjunction):
+        return []
+    shown = [(part.label, part.estimate) for part in outcome.parts]
+    ends = [(finite(e.value), finite(e.low), finite(e.high)) for _, e in shown]
+    return [
+        {"label": label, "estimate": value, "low": low, "high": high}
+        for (label, _), (value, low, high) in zip(shown, ends, strict=True)
+    ]
 
 
 def _as_dict(region: Region) -> dict[str, Any]:

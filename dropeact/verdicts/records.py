@@ -5,7 +5,7 @@ import io
 import json
 import reprlib
 from collections.abc import Mapping, Set
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from types import UnionType
@@ -53,6 +53,9 @@ class Record:
     sign_flip: float | None = None
     skewness: float | None = None
     claim_hash: str = ""
+    remarks: str = ""
+    revised: str = ""
+    parts: list[Any] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -94,8 +97,8 @@ def read_verdicts(file: Path) -> tuple[list[Record], dict[str, Any]]:
 
 
 def _record(claim: object, file: str) -> Record:
-    kinds = {field.name: field.type for field in fields(Record)}
-    needed = {field.name for field in fields(Record) if field.default is MISSING}
+    kinds = {f.name: f.type for f in fields(Record)}
+    needed = {f.name for f in fields(Record) if f.default is f.default_factory is MISSING}
     if not isinstance(claim, dict):
         raise InputError(f"expected records in {file}; got {reprlib.repr(claim)}; {RESTORE}")
     where = f"a record in {file}"
@@ -127,14 +130,14 @@ def _is(kind: Any, value: object) -> bool:
 
 
 def as_csv(records: list[Record]) -> str:
-    """One line per record; the region and the published value as JSON."""
+    """One line per record; the region, the published value and the parts as JSON."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = [field.name for field in fields(Record)]
+    names = [f.name for f in fields(Record)]
     writer.writerow(names)
     for record in records:
         values = asdict(record)
-        writer.writerow([json.dumps(v) if isinstance(v := values[name], dict) else v for name in names])
+        writer.writerow([json.dumps(v) if isinstance(v := values[name], dict | list) else v for name in names])
     return out.getvalue()
 
 

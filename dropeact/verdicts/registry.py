@@ -39,6 +39,7 @@ class Claim:
     set: Sets
     family: str
     note: str
+    revised: str = ""  # what was decided of it when results of the default pair were known
     replication: Function | None = None
     replication_region: Region | None = None
     replication_protocol: ProtocolName = "replication"
@@ -100,8 +101,11 @@ def claim(
     set: Sets = "core",
     family: str | None = None,
     note: str = "",
+    revised: str = "",
 ) -> Callable[[Function], Claim]:
     """Register the decorated function (measured -> outcome; docstring = statement) as the claim `id`.
+
+    `revised` says what of it was decided when results were known; the report counts such claims on its first page.
 
     Raises
     ------
@@ -127,6 +131,7 @@ def claim(
             set=set,
             family=family or (f"experiment {where}" if where.isdigit() else where),
             note=note,
+            revised=revised,
             module=function.__module__,
         )
         if not made.statement and sys.flags.optimize > 1:

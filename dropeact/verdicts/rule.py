@@ -10,8 +10,9 @@ import numpy as np
 from dropeact.estimators import Argmax, Conjunction, Estimate, PValues, Region
 from dropeact.estimators.contrasts import ALPHA
 from dropeact.estimators.items import Items
-from dropeact.estimators.power import deciding_texts, smallest_effect
+from dropeact.estimators.power import NO_NUMBER, deciding_texts, smallest_effect
 
+FALLS_SHORT = "effect too small"  # of an effect that goes the way of the statement, only not as far
 Verdict = Literal["supported", "contradicted", "inconclusive", "untestable", "not applicable", "not measured"]
 Outcome = Estimate | Conjunction | Argmax
 
@@ -81,7 +82,7 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
     """Say how a contradicted claim fails: opposite (all its interval is), too small or large, outside the margin.
 
     An effect is too small where it goes the way of the statement and not as far; a quantity is too small (or too large)
-    where no difference at all would have been within the region.
+    where no difference at all would have been inside the region.
     """
     if isinstance(outcome, Argmax):
         return outcome.found
@@ -93,12 +94,12 @@ def why_contradicted(outcome: Outcome, region: Region) -> str:
     certain = outcome.is_exact or isinf(outcome.value)
     low, high = (outcome.value, outcome.value) if certain else outcome.interval
     if region.low > -inf:
-        if region.null >= region.low:
+        if region.null > region.low:
             return "too small"
-        return "opposite" if high < region.null else "effect too small"
-    if region.null <= region.high:
+        return "opposite" if high < region.null else FALLS_SHORT
+    if region.null < region.high:
         return "too large"
-    return "opposite" if low > region.null else "effect too small"
+    return "opposite" if low > region.null else FALLS_SHORT
 
 
 def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: str = "texts") -> str:
@@ -128,10 +129,10 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: s
         else deciding_texts(estimate.effect(bound), family * against, halves=halves)
     )
     effect = smallest_effect(estimate.texts, family, halves=halves)
-    could = f"these {estimate.texts} could show {effect:.2f} sd in a family of {family}"
+    could = f"with these {estimate.texts} an effect below {effect:.2f} sd would probably be missed (family of {family})"
     if needed is None:
-        return f"no number of {sample} would decide; {could}"
-    return f"about {max(needed, estimate.texts)} {sample} would decide; {could}"
+        return f"more than {NO_NUMBER:,} {sample} would decide, were the estimate to stay; {could}"
+    return f"about {max(needed, estimate.texts)} {sample} would decide, were the estimate to stay; {could}"
 
 
 def _nearest(estimate: Estimate, region: Region) -> float:

@@ -88,7 +88,7 @@ def test_a_denied_effect_goes_before_one_that_falls_short(records):
 def test_the_first_page_says_every_verdict_once(records, text):
     page = first_page(records, [])
     chosen = [item.record for item in page.disagreements]
-    told = listed_keys([*chosen, *page.further, *page.supported, *page.inconclusive, *page.without])
+    told = listed_keys([*chosen, *page.further, *page.short, *page.supported, *page.inconclusive, *page.without])
     unmeasured = sum(count for _, count in page.unmeasured)
     assert sorted(told) == sorted(record.key for record in records if record.verdict != "not measured")
     assert len(told) + unmeasured == len(records)

@@ -201,13 +201,10 @@ def test_a_statement_of_two_models_is_contradicted_by_one_and_never_supported_wh
         return where_tested({"DroPE": lambda: of_drope, "RoPE": untested})
 
     false = one(planted, replace(made(of_both, region=at_least(1e6, "r")), note="A note."))
-    assert (false.verdict, false.label, false.notes) == (
-        "contradicted",
-        "DroPE",
-        "A note. Not tested: RoPE finds nothing.",
-    )
+    assert (false.verdict, false.label, false.notes) == ("contradicted", "DroPE", "A note.")
+    assert false.remarks == "Not tested: RoPE finds nothing."
     true = one(planted, made(of_both, region=at_least(1.0, "r")))
-    assert (true.verdict, true.reason, true.estimate, true.notes) == ("untestable", "RoPE finds nothing", None, "")
+    assert (true.verdict, true.reason, true.estimate, true.remarks) == ("untestable", "RoPE finds nothing", None, "")
 
 
 def test_a_record_says_what_its_claim_remarks_on_whatever_the_verdict(planted):
@@ -222,11 +219,11 @@ def test_a_record_says_what_its_claim_remarks_on_whatever_the_verdict(planted):
         raise Untestable("no task counts")
 
     judged = one(planted, made(left_out, region=fewer_by_ratio()))
-    assert (judged.verdict, judged.notes) == ("supported", "Left out: reviews (0.50).")
-    assert "  notes      Left out: reviews (0.50)." in described(judged)
+    assert (judged.verdict, judged.remarks) == ("supported", "Left out: reviews (0.50).")
+    assert "  beside it  Left out: reviews (0.50)." in described(judged)
     judged = one(planted, replace(made(nothing_left), note="Asked at 256 tokens."))
     assert (judged.verdict, judged.reason) == ("untestable", "no task counts")
-    assert judged.notes == "Asked at 256 tokens. Left out: reviews (0.50)."
+    assert (judged.notes, judged.remarks) == ("Asked at 256 tokens.", "Left out: reviews (0.50).")
 
 
 def test_what_other_dimensions_cost_stands_beside_what_the_massive_ones_do_against_stored_losses(planted):
@@ -237,8 +234,8 @@ def test_what_other_dimensions_cost_stands_beside_what_the_massive_ones_do_again
         - float((view.drope.nats(name) - view.drope.nats("baseline")).mean())
         for name in ("massive", "norm-matched")
     ]
-    assert f"by {more[0]:+.2f} nats with the massive dimensions zeroed" in record.notes
-    assert f", {more[1]:+.2f} nats with random others of the same squared norm." in record.notes
+    assert f"by {more[0]:+.2f} nats with the massive dimensions zeroed" in record.remarks
+    assert f", {more[1]:+.2f} nats with random others of the same squared norm." in record.remarks
 
 
 def test_a_missing_measurement_is_untestable_or_not_measured(planted):

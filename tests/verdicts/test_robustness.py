@@ -1,10 +1,12 @@
 """The strip judges a claim as if another setting had been declared, and leaves the declared verdict alone."""
 
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
 
+from dropeact import netcdf
 from dropeact.axes import COLUMNS, Column
 from dropeact.measured import natural
 from dropeact.store import Cell, Store
@@ -89,8 +91,10 @@ def test_another_stored_arm_is_judged_along_the_thresholds(folder, tmp_path):
     claims = {id: load_claims()[id] for id in ids}
     assert set(robustness.strips(natural(store, PAIR), claims)) == {"sink-rate-drope"}
     for column in COLUMNS:
-        primary = store.root / column / f"passages-{PAIR.primary_arm}"
-        shutil.copytree(primary, primary.with_name("passages-separator"))
+        for file in (store.root / column / f"passages-{PAIR.primary_arm}").iterdir():
+            data = netcdf.read(file)
+            named = Cell(*json.loads(data.attrs["dropeact_cell"]))
+            store.save(replace(named, arm="separator"), data, {})
     found = robustness.strips(natural(store, PAIR), claims)
     assert [s.protocol.arm for s in found["entropy-minimum"].settings] == [PAIR.primary_arm, "separator"]
     elsewhere = [s for s in found["sink-rate-drope"].settings if s.protocol.arm == "separator"]
