@@ -1,5 +1,9 @@
 """Stored results with planted effects, written without a model: what the engine and the report are tested on."""
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import xarray as xr
 from dropeact.axes import COLUMNS, HALVES, SITES, TENSORS, THRESHOLDS, Column, other_half
 from dropeact.corpus import REGISTERS, corpus_hash, passages
 from dropeact.pairs import Pair
-from dropeact.store import Cell, Store
+from dropeact.store import Cell, Store, canonical
 
 LAYERS, HEADS, KV_HEADS, HEAD_DIM, WRITE = 6, 4, 2, 8, 2
 CONDITIONS = ("baseline", "massive", "random-0", "random-1", "random-2", "random-3", "norm-matched")
@@ -19,9 +23,39 @@ EFFECTS = ("baseline", "first-mlp", "first")
 DECODED = ("baseline", "first-mlp", "call-mlp")
 ATLAS = ("mlp", "attention", "both", "first", "first-mlp")
 PAIR = Pair(name="synthetic", rope="rope", drope="drope", title="Synthetic")
+KEPT: dict[str, Path] = {}
 
 
-def results(
+def results(directory: Path, **asked: Any) -> Path:
+    """A folder of results with what `_made` is asked for.
+
+    Each is written once in a process and copied after that: writing its many files takes seconds.
+    """
+    key = _key(asked)
+    if key is None:
+        return _made(directory, **asked)
+    if key not in KEPT:
+        KEPT[key] = _made(Path(tempfile.mkdtemp(dir=_home())) / "run", **asked)
+    return shutil.copytree(KEPT[key], directory, dirs_exist_ok=True)
+
+
+def _key(asked: dict[str, Any]) -> str | None:
+    """Text that tells arguments apart; None where one of them has no such text (an array, an infinite number)."""
+    try:
+        return canonical(asked | {"pair": asked.get("pair", PAIR).as_dict()})
+    except (TypeError, ValueError):
+        return None
+
+
+@cache
+def _home() -> Path:
+    """A folder that ends with this process."""
+    home = Path(tempfile.mkdtemp(prefix="dropeact-results-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
+
+
+def _made(
     directory: Path,
     *,
     pair: Pair = PAIR,

@@ -3,17 +3,21 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dropeact.store import Store
+from dropeact.verdicts import judge
+from dropeact.verdicts.records import as_json
 from tests.synthetic_results import results
 
 ROOT = Path(__file__).parents[2]
 MOVED = {"query_count": 0.5, "key_count": 0.8, "surge": 6.0, "sink": 0.6, "peak": 0.5, "entropy": 0.4, "massive": 0.5}
+UNWRITTEN = ("-k", "not nothing")  # every claim; a run narrowed by -k writes no report
 CHANGED = "verdict changed: massive-query-reduction[direction]: supported → contradicted; 0.719"
 
 
@@ -54,7 +58,7 @@ def test_a_run_passes_against_itself_though_a_claim_is_contradicted(old):
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]])
 def test_a_regressed_record_fails_with_what_moved(old, new, workers):
-    run = claims(f"--results={new}", f"--baseline={old}", *workers)
+    run = claims(f"--results={new}", f"--baseline={old}", *workers, *UNWRITTEN)
     assert run.returncode == 1
     assert CHANGED in run.stdout
     failed = set(re.findall(r"::(\S+\[\w+\])", run.stdout.split("short test summary")[1]))
@@ -62,12 +66,10 @@ def test_a_regressed_record_fails_with_what_moved(old, new, workers):
 
 
 def test_an_orphaned_verdict_fails_though_no_claim_is_left_to_judge(old, tmp_path):
-    claims(f"--results={old}")
-    lost = shutil.copytree(old, tmp_path / "lost")
-    body = json.loads((lost / "verdicts.json").read_text())
-    body["claims"].append(body["claims"][0] | {"id": "gone"})
-    (lost / "verdicts.json").write_text(json.dumps(body))
-    run = claims(f"--results={old}", f"--baseline={lost}", "-n", "2")
+    records = judge(old)
+    held = as_json([*records, replace(records[0], id="gone")], Store(old).read_run())
+    (tmp_path / "verdicts.json").write_text(held)
+    run = claims(f"--results={old}", f"--baseline={tmp_path}", "-n", "2", *UNWRITTEN)
     assert run.returncode == 1
     assert "orphaned verdict: gone[" in run.stdout
 
