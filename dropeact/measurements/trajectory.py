@@ -170,13 +170,14 @@ def stages(pair: Pair, snapshots: list[Path], device: str) -> Iterator[tuple[str
 
 
 def headline(seen: xr.Dataset) -> xr.Dataset:
-    """The quantities that the trajectory shows, from one observation."""
+    """The quantities that the trajectory shows, from one observation; no sink rate where a score is not finite."""
     scores = seen["sink_score"].sel(length=SINK_LENGTH, convention="without_first_query", drop=True)
+    sinks = (scores >= SINK_THRESHOLD).where(scores.notnull())  # no comparison with NaN is true
     counts = seen["massive_count"].sel(site="attended", mean_over="layer", threshold=MASSIVE_THRESHOLD, drop=True)
     return xr.Dataset(
         {
             "massive_count": counts,
-            "sink_rate": (scores >= SINK_THRESHOLD).mean("head").astype(np.float32),
+            "sink_rate": sinks.mean("head", skipna=False).astype(np.float32),
             "first_norm": seen["first_norm"],
             "entropy": seen["entropy"],
             "nats": seen["nats"],

@@ -10,7 +10,7 @@ from dropeact.axes import InputError
 from dropeact.checkpoints.load import load, resolve
 from dropeact.files import read_dataset, write_dataset
 from dropeact.measurements import trajectory as trajectories
-from dropeact.measurements.trajectory import check_folder, check_snapshots, continued, kept, tokens_of
+from dropeact.measurements.trajectory import check_folder, check_snapshots, continued, headline, kept, tokens_of
 from dropeact.pairs import Pair
 from dropeact.report.trajectory_figure import CAPTION, caption
 from tests import synthetic_results as synthetic
@@ -63,6 +63,48 @@ def test_every_stage_begins_in_the_primary_arm_of_the_pair_against_the_tokens_th
     assert seen[0].shape == (8, 512)
     write_dataset(tmp_path / "trajectory.nc", measured)
     assert caption(read_dataset(tmp_path / "trajectory.nc")).endswith("Texts begin in the bos arm.")
+
+
+def observed(scores):
+    """One text of two layers: sink scores (layer, head) beside other lengths and conventions, 7 massive values used."""
+    alone = np.full((1, 2, 4, 2, 2), 0.9)
+    alone[..., 0, 0] = scores
+    counts = np.full((1, 2, 3, 2, 2, 2), 1)
+    counts[:, :, :, 0, 0, 1] = 7
+    return xr.Dataset(
+        {
+            "sink_score": (("text", "layer", "head", "length", "convention"), alone),
+            "massive_count": (("text", "layer", "tensor", "site", "mean_over", "threshold"), counts),
+            "first_norm": (("text", "depth"), [[1.0, 2.0, 3.0]]),
+            "entropy": (("text", "depth"), [[4.0, 5.0, 6.0]]),
+            "nats": (("text", "position_bin"), [[3.0, 2.0]]),
+        },
+        coords={
+            "text": ["a"],
+            "half": ("text", ["A"]),
+            "length": [64, 512],
+            "convention": ["without_first_query", "with_first_query"],
+            "site": ["attended", "projected"],
+            "mean_over": ["layer", "head"],
+            "threshold": [3.0, 5.0],
+        },
+    )
+
+
+def test_headline_quantities_against_hand_count():
+    shown = headline(observed([[0.29, 0.3, 0.1, 0.5], [0.1, 0.1, 0.1, 0.8]]))
+    assert shown["sink_rate"].dims == ("text", "layer")
+    assert shown["sink_rate"].values.tolist() == [[0.5, 0.25]]
+    assert shown["massive_count"].dims == ("text", "layer", "tensor")
+    assert shown["massive_count"].values.tolist() == [[[7] * 3] * 2]
+    assert "half" not in shown.coords
+
+
+def test_a_layer_whose_scores_are_not_finite_has_no_sink_rate_against_hand_count():
+    shown = headline(observed([[np.nan, np.nan, np.nan, np.nan], [0.8, 0.1, np.nan, 0.1]]))
+    assert np.isnan(shown["sink_rate"]).all()
+    finite = headline(observed([[np.nan, 0.8, 0.8, 0.8], [0.8, 0.1, 0.1, 0.1]]))["sink_rate"]
+    np.testing.assert_array_equal(finite, [[np.nan, 0.25]])
 
 
 def test_no_two_stages_are_in_memory_at_once(tmp_path, monkeypatch):
