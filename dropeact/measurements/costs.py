@@ -1,11 +1,12 @@
 """What a run would cost before it starts: tokens, minutes, memory, downloads."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dropeact.checkpoints import embedded
 from dropeact.checkpoints.source import source
 from dropeact.measurements.core import LOSS_LENGTH
-from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.measuring import Measuring, Task
 from dropeact.measurements.plan import tasks
 from dropeact.measurements.provenance import device_name
 from dropeact.measurements.request import Request
@@ -24,17 +25,21 @@ def dry_run(request: Request, out: Path) -> list[str]:
     missing = [task for task in planned if not measuring.store.holds(task.cell)]
     tokens = sum(task.passes for task in missing) * LOSS_LENGTH
     size = parameters(request.pair.rope)
-    paced = sum(task.passes * task.pace for task in missing) * LOSS_LENGTH
-    seconds = paced * 2 * size / EFFECTIVE_FLOPS.get(measuring.device.split(":")[0], EFFECTIVE_FLOPS["cpu"])
     cached = cached_numbers(request.pair.rope, max(request.lengths, default=0))
     memory = (size * OVERHEAD + cached) * measuring.dtype.itemsize / 1e9 + INTERPRETER_GB
     return [
         f"cells      {len(missing)} to measure, {len(planned) - len(missing)} stored in {out}",
         f"tokens     {tokens:,} through {size / 1e6:,.0f} M parameters on {device_name(measuring.device)}",
-        f"minutes    about {seconds / 60:.1f}",
+        f"minutes    about {minutes(missing, size, measuring.device):.1f}",
         f"memory     about {memory:.1f} GB",
         f"downloads  {'; '.join(sorted({download(request.pair.rope), download(request.pair.drope)}))}",
     ]
+
+
+def minutes(tasks: Sequence[Task], size: int, device: str) -> float:
+    """How long the tasks take a device, at two floating-point operations a token and parameter."""
+    tokens = sum(task.passes * task.pace for task in tasks) * LOSS_LENGTH
+    return tokens * 2 * size / EFFECTIVE_FLOPS.get(device.split(":")[0], EFFECTIVE_FLOPS["cpu"]) / 60
 
 
 def download(identifier: str) -> str:

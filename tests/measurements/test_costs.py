@@ -41,7 +41,7 @@ def test_the_costs_of_the_published_pair_are_those_of_the_documentation(named, s
     tasks = plan.tasks(Measuring(Request(pair, sets=sets, dtype="bfloat16", lengths=lengths), Store(tmp_path)))
     asked, passed = (LOSS_LENGTH * sum(n) for n in ([t.passes for t in tasks], [t.passes * t.pace for t in tasks]))
     flops = passed * 2 * shapes.parameters(pair.rope)
-    minutes = flops / costs.EFFECTIVE_FLOPS["cuda"] / 60
+    minutes = costs.minutes(tasks, shapes.parameters(pair.rope), "cuda:0")
     row = f"| {named} | {asked / 1e6:.2f} | {passed / 1e6:.2f} | {flops:.1e} | {minutes:.1f} |".replace("e+", "e")
     assert row in SCALING.read_text().splitlines()
 
