@@ -40,6 +40,21 @@ def test_a_figure_for_each_stored_measurement_and_the_same_bytes_twice(tmp_path)
         assert figure.path.read_bytes() == (tmp_path / "one" / figure.path.name).read_bytes()
 
 
+def test_frequencies_have_one_scale_of_colours_up_to_the_largest_count_against_the_planted_counts(tmp_path):
+    store = Store(tmp_path)
+    largest = {"rope": 3.0, "dropped": 2.0, "drope": 8.0}
+    for column, count in largest.items():
+        for half in HALVES:
+            counts = count * np.array([[0.5, 1.0], [0.25, 0.0]]) * np.ones((2, 1, 1))
+            data = xr.Dataset({"rotary_count": (("text", "layer", "pair"), counts)}).expand_dims(tensor=["query"])
+            data = data.assign_coords(text=[f"{half}0", f"{half}1"], half=("text", [half] * 2))
+            store.save(Cell(column, "passages", PAIR.primary_arm, half, "phenomena"), data, {})
+    panels = list(Figure().subplots(1, 3))
+    run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}
+    observe_figures.paint_frequencies(panels, of_run(store, run))
+    assert [axes.images[0].get_clim() for axes in panels] == [(0, 8)] * 3
+
+
 def test_results_without_a_measurement_have_no_such_figure(tmp_path):
     store = Store(results(tmp_path / "run", cells=("observations", "disruption")))
     run = {"pair": PAIR.as_dict(), "arm": PAIR.primary_arm}

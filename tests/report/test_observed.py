@@ -21,6 +21,9 @@ from tests.synthetic_results import HEAD_DIM, HEADS, KV_HEADS, LAYERS, PAIR, WRI
 TEXTS = 4  # of each half
 CLASSES = ["first", "massive", "ordinary"]
 DISTANCES = 50
+ENTROPIES = [1.0, 1.0, 1.0, 3.0]  # of the heads: their mean is no head's
+LOCAL = [0.5, 0.3, 0.3, 0.3]
+SPREADS = [1.0, 1.0, 1.0, 7.0]
 
 
 def labels(half: str) -> dict:
@@ -51,8 +54,8 @@ def observations(half: str, place: int, *, score: float) -> xr.Dataset:
         matrices
         | {
             "sink_score": (("text", "layer", "head", "length", "convention"), scores),
-            "attention_entropy": (("text", "layer", "head"), full(1.5, LAYERS, HEADS)),
-            "attention_entropy_normalised": (("text", "layer", "head"), full(0.4, LAYERS, HEADS)),
+            "attention_entropy": (("text", "layer", "head"), full(1, LAYERS, HEADS) * ENTROPIES),
+            "attention_entropy_normalised": (("text", "layer", "head"), full(0.4, LAYERS, HEADS) * ENTROPIES),
             "first_norm": (("text", "depth"), norm),
             "entropy": (("text", "depth"), entropy),
             "anisotropy": (("text", "depth"), full(0.9, LAYERS + 1)),
@@ -69,7 +72,10 @@ def observations(half: str, place: int, *, score: float) -> xr.Dataset:
 
 
 def phenomena(half: str, *, rotated: bool) -> xr.Dataset:
-    """Write shares that peak at layer 4, a massive token in one text, the largest activation in channel 7 mostly."""
+    """Write shares that peak at layer 4, a massive token in one text, the largest activation in channel 7 mostly.
+
+    That is after block WRITE; at any other depth the activations are in channel 9, and more of them massive.
+    """
     share, massive = full(0.1, LAYERS, HEADS), full(0.3, LAYERS, 3)
     share[:, 4], share[:, WRITE] = 0.6, 0.2
     massive[1 if half == "A" else 0 :, :, 1] = np.nan
@@ -77,6 +83,10 @@ def phenomena(half: str, *, rotated: bool) -> xr.Dataset:
     value = full(100.0, LAYERS + 1, 3) + np.arange(TEXTS)[:, None, None]
     if half == "B":
         channel[0], value[0] = 3, 1e6
+    elsewhere = np.arange(LAYERS + 1) != WRITE + 1
+    channel[:, elsewhere] = 9
+    massive_count = np.where(elsewhere, 9, 2) * full(1, LAYERS + 1)
+    median = np.where(elsewhere, 9, 0.05) * full(1, LAYERS + 1)
     length = np.stack([full(20.0, LAYERS), full(20.0 if rotated else 10.0, LAYERS)], -1)
     by_head, by_kv, by_class = ("text", "layer", "head"), ("text", "layer", "kv_head"), ("text", "layer", "token_class")
     return xr.Dataset(
@@ -84,14 +94,14 @@ def phenomena(half: str, *, rotated: bool) -> xr.Dataset:
             "write_share": (by_head, share),
             "first_value_norm": (by_kv, full(1.0, LAYERS, KV_HEADS)),
             "other_value_norm": (by_kv, full(4.0, LAYERS, KV_HEADS)),
-            "local_mass": (by_head, full(0.35, LAYERS, HEADS)),
+            "local_mass": (by_head, full(1, LAYERS, HEADS) * LOCAL),
             "distance_mass": (
                 ("selected_on", "layer", "head", "distance"),
                 np.broadcast_to(1 / (1 + np.arange(DISTANCES)), (1, LAYERS, HEADS, DISTANCES)),
             ),
-            "logit_spread": (by_head, full(2.5, LAYERS, HEADS)),
-            "key_head_norm": (by_kv, full(6.0, LAYERS, KV_HEADS)),
-            "key_centred_norm": (by_kv, full(5.0, LAYERS, KV_HEADS)),
+            "logit_spread": (by_head, full(1, LAYERS, HEADS) * SPREADS),
+            "key_head_norm": (by_kv, full(1, LAYERS, KV_HEADS) * [4.0, 8.0]),
+            "key_centred_norm": (by_kv, full(1, LAYERS, KV_HEADS) * [4.0, 6.0]),
             "query_length": (("text", "layer", "site"), length),
             "key_length": (("text", "layer", "site"), length),
             "attention_share": (by_class, massive),
@@ -99,8 +109,8 @@ def phenomena(half: str, *, rotated: bool) -> xr.Dataset:
             "activation_value": (("text", "depth", "rank"), value),
             "activation_channel": (("text", "depth", "rank"), channel),
             "activation_token": (("text", "depth", "rank"), np.zeros_like(channel)),
-            "activation_median": (("text", "depth"), full(0.05, LAYERS + 1)),
-            "massive_activation_count": (("text", "depth"), full(2, LAYERS + 1)),
+            "activation_median": (("text", "depth"), median),
+            "massive_activation_count": (("text", "depth"), massive_count),
         },
         coords=labels(half)
         | {
@@ -212,9 +222,13 @@ def test_classes_of_heads_against_hand_count(measured):
     }
 
 
-def test_local_attention_stands_beside_uniform_attention(measured):
+def test_patterns_are_means_over_heads_beside_uniform_attention_against_hand_count(measured):
     shown = cells(patterns.patterns(measured))
+    # (1 + 1 + 1 + 3) / 4, 0.4 of it, and (0.5 + 3 x 0.3) / 4
     assert shown[f"entropy in nats (uniform {uniform.attention_entropy(512):.2f})"] == ["1.50 ± 0.000"] * 3
+    assert shown["entropy as a share of its largest value (uniform 1)"] == ["0.600 ± 0.000"] * 3
+    local = f"to the five keys before the query, together (uniform {uniform.local_mass(512):.3f})"
+    assert shown[local] == ["0.350 ± 0.000"] * 3
     assert shown[f"at distance 49 (uniform {uniform.distance_mass(512, 49):.4f})"] == ["0.020"] * 3
 
 
@@ -222,6 +236,14 @@ def test_sites_stand_apart_only_where_a_model_tells_them_apart(measured):
     apart = cells(balance.at_write(measured)[0])
     assert apart["query length, projected"] == ["20.0 ± 0.000", "20.0 ± 0.000", "10.0 ± 0.000"]
     assert not [label for label in apart if "either site" in label]
+
+
+def test_logits_and_keys_are_means_over_heads_against_hand_count(measured):
+    for found in (balance.at_write(measured)[0], balance.over_layers(measured)[0]):
+        shown = cells(found)
+        assert shown["logit spread"] == ["2.50 ± 0.000"] * 3  # (1 + 1 + 1 + 7) / 4
+        assert shown["key norm"] == ["6.00 ± 0.000"] * 3  # (4 + 8) / 2
+        assert shown["key norm, centred"] == ["5.00 ± 0.000"] * 3  # (4 + 6) / 2
 
 
 def test_shares_say_how_many_texts_have_a_token_of_the_class(measured):
@@ -234,7 +256,10 @@ def test_the_place_of_massive_activations_and_how_constant_they_are_against_hand
     # channel 7 in all but one text; values 100..103 in half A, 101..103 in half B
     values = [100, 101, 102, 103, 101, 102, 103]
     expected = f"{np.mean(values):.0f} ± {np.std(values, ddof=1):.2f} (channel 7, token 0; 7 of 8)"
-    assert cells(activations.activations(measured))["largest activation"] == [expected] * 3
+    shown = cells(activations.activations(measured))
+    assert shown["largest activation"] == [expected] * 3
+    assert shown["massive activations in a text"] == ["2.00 ± 0.000"] * 3
+    assert shown["median activation of a text"] == ["0.050 ± 0.000"] * 3
 
 
 def test_noise_floor_by_comparison_and_what_counts_against_hand_count(measured):
