@@ -71,10 +71,12 @@ def test_planted_heads_get_their_classes_against_construction() -> None:
     assert "sink" not in classes.values[0, 1:]
 
 
-def test_classes_against_hand_count() -> None:
-    def by_head(*values: float) -> tuple[tuple[str, ...], np.ndarray]:
-        return ("text", "layer", "head"), np.array([[values]])
+def by_head(*values: float) -> tuple[tuple[str, ...], np.ndarray]:
+    """A number for each head of one layer, in one text."""
+    return ("text", "layer", "head"), np.array([[values]])
 
+
+def test_classes_against_hand_count() -> None:
     sink = np.array([0.3, 0.29, 0.29, 0.29]).reshape(1, 1, 4, 1, 1)
     observed = xr.Dataset(
         {
@@ -87,3 +89,15 @@ def test_classes_against_hand_count() -> None:
     classes = head_classes(observed)
     assert classes.values.tolist() == [["sink", "local", "distributed", "mixed"]]
     assert class_shares(classes).values.tolist() == [[0.25] * len(CLASSES)]
+
+
+def test_distributed_heads_lie_above_the_median_of_skewed_entropies_against_hand_count() -> None:
+    observed = xr.Dataset(
+        {
+            "sink_score": (("text", "layer", "head", "length", "convention"), np.zeros((1, 1, 4, 1, 1))),
+            "local_mass": by_head(0.0, 0.0, 0.0, 0.0),
+            "attention_entropy": by_head(0.1, 0.2, 0.4, 5.0),  # median 0.3, mean 1.425
+        },
+        coords={"length": [512], "convention": ["without_first_query"], "layer": [0]},
+    )
+    assert head_classes(observed).values.tolist() == [["mixed", "mixed", "distributed", "distributed"]]

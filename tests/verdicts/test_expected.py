@@ -35,6 +35,16 @@ def test_a_claim_that_ends_with_an_error_fails_whatever_was_accepted(record):
     assert accepting(record, "untestable").complaint(failed_control) == ""
 
 
+def test_only_untestable_claims_are_let_pass_on_request(record):
+    untestable = replace(record, verdict="untestable", reason="one text")
+    assert Expected().complaint(untestable) == "untestable: one text"
+    assert Expected().complaint(untestable, allow_untestable=True) == ""
+    contradicted = replace(record, verdict="contradicted", reason="too small")
+    assert Expected().complaint(contradicted, allow_untestable=True) == "contradicted: too small"
+    accepted = accepting(record, "supported").complaint(untestable, allow_untestable=True)
+    assert accepted == "expected supported (accepted); got untestable: one text"
+
+
 def test_a_set_that_was_not_measured_passes_except_in_the_accepted_results_themselves(record):
     lacking = replace(record, verdict="not measured", reason="the set was not measured")
     assert accepting(record, "supported").complaint(lacking) == ""
