@@ -35,6 +35,15 @@ def test_equal_dose_is_the_smaller_count_against_hand_count() -> None:
     assert dose.values.tolist() == [[2, 0], [1, 0]]
 
 
+def test_massive_is_beside_the_mean_of_the_layer_against_hand_count() -> None:
+    norms = norms_with({("query", 0): 3, ("query", 1): 2, ("key", 1): 1})
+    scaled = norms.copy(deep=True)
+    for tensor in HEADS:
+        scaled[f"{tensor}_norm"][1] *= 100.0  # as layers of one model may differ: alike beside their own mean
+    assert equal_dose(scaled, scaled).values.tolist() == [[3, 0], [2, 1]]
+    assert equal_dose(norms, scaled).values.tolist() == [[3, 0], [2, 1]]
+
+
 def test_models_of_different_depth_are_refused() -> None:
     with pytest.raises(InputError, match="got 2 and 3"):
         equal_dose(norms_with({}), norms_with({}, layers=3))
@@ -73,6 +82,14 @@ def test_random_controls_are_as_many_without_massive_and_differ() -> None:
             assert not (control & massive).any()
     draws = [chosen["query"].sel(condition=name).values.tobytes() for name in RANDOM]
     assert len(set(draws)) == len(RANDOM)
+
+
+def test_layers_of_the_same_norms_have_draws_of_their_own() -> None:
+    norms = norms_with({("query", 0): 4})
+    norms["query_norm"][1] = norms["query_norm"][0].values
+    query = masks(norms, equal_dose(norms, norms), seed=0)["query"].sel(condition=list(RANDOM))
+    assert (query.sum(["head", "dim"]) == 4).all()
+    assert (query.sel(layer=0) != query.sel(layer=1)).any(["head", "dim"]).all()
 
 
 def test_no_control_draws_a_massive_channel_beyond_the_dose() -> None:
@@ -133,6 +150,19 @@ def test_norm_matched_control_reaches_the_massive_power_or_takes_all_against_han
     assert not (matched & chosen["query"].sel(condition="massive", layer=0)).any()
     nothing = chosen.sel(layer=1, tensor="query")
     assert (nothing["norm_matched_count"], nothing["norm_matched_share"]) == (0, 1)
+
+
+def test_norm_matched_control_adds_up_squares_against_hand_count() -> None:
+    matrix = np.full((1, 4, 16), 2.0)
+    matrix[0, 0, 0] = 11.0  # massive: 11 > 5 (63 x 2 + 11) / 64 = 10.7
+    norms = xr.Dataset({"query_norm": (("layer", "head", "dim"), matrix)}).assign_coords(layer=[0])
+    norms["key_norm"] = (("layer", "kv_head", "dim"), np.ones((1, 2, 16)))
+    dose = equal_dose(norms, norms)
+    assert dose.values.tolist() == [[1, 0]]
+    chosen = masks(norms, dose, seed=0).sel(layer=0, tensor="query")
+    assert chosen["norm_matched_count"] == 31  # 30 x 2^2 < 11^2 = 121 <= 31 x 2^2
+    assert chosen["norm_matched_share"].item() == pytest.approx(124 / 121)
+    assert chosen["query"].sel(condition="norm-matched").sum() == 31
 
 
 def disrupted(model, chosen: xr.Dataset, ids: torch.Tensor) -> xr.Dataset:

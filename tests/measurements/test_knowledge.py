@@ -9,7 +9,7 @@ from dropeact.axes import InputError
 from dropeact.corpus.facts import PARAMETRIC, cities, reviews, sports
 from dropeact.measurements import knowledge as measurement
 from dropeact.measurements.conditions import CONDITIONS, conditions
-from dropeact.measurements.knowledge import UNPARSED, knowledge, parsed
+from dropeact.measurements.knowledge import UNPARSED, _labelled, knowledge, parsed
 from dropeact.measurements.manipulation import manipulation
 from dropeact.probes.architectures import blocks_of
 from dropeact.probes.first_token import DropFirstMlp
@@ -74,6 +74,36 @@ def test_batches_give_what_items_give_one_by_one(kind):
     xr.testing.assert_allclose(batched, alone, atol=1e-3)
 
 
+def whole(model, prompt, completion, first_ids):
+    """The log-probability of a completion after `first_ids` and the prompt, from one pass over everything."""
+    before, after = ([*SmallTokenizer()(part)["input_ids"]] for part in (prompt, completion))
+    before = [*first_ids, *before]
+    logits = model(torch.tensor([[*before, *after]]), use_cache=False).logits[0].double().log_softmax(-1)
+    return sum(float(logits[len(before) - 1 + place, token]) for place, token in enumerate(after))
+
+
+@pytest.mark.parametrize("first_ids", [(), (5,)], ids=["plain", "begun"])
+def test_both_forms_and_the_checks_begin_with_the_arms_token_against_whole_passes(first_ids):
+    model, items = llama("gqa-nope"), ITEMS[:4]
+    found = asked(model, SmallTokenizer(), items, first_ids=first_ids).sel(condition="baseline")
+    for item, form, per_token, asking in zip(
+        items, *(found[name].values for name in ("log_odds", "log_odds_per_token", "yes_log_odds")), strict=True
+    ):
+        true, false = (whole(model, item.prompt, text, first_ids) for text in item.completions)
+        counts = [len(text) for text in item.completions]
+        assert form == pytest.approx(true - false, abs=1e-3)
+        assert per_token == pytest.approx(true / counts[0] - false / counts[1], abs=1e-3)
+        yes, no = (whole(model, item.yes_no_prompt, word, first_ids) for word in (" Yes", " No"))
+        assert asking == pytest.approx(yes - no, abs=1e-3)
+    ratios = []
+    for item in items:
+        ids = torch.tensor([[*first_ids, *SmallTokenizer()(item.prompt)["input_ids"]]])
+        norms = model(ids, output_hidden_states=True).hidden_states[1][0].norm(dim=-1).numpy()  # after block 0
+        ratios.append(norms[0] / np.median(norms[1:]))
+    assert found["first_ratio"].item() == pytest.approx(np.mean(ratios), rel=1e-4)
+    assert found["selected_on"].values.tolist() == ["B"]
+
+
 def test_every_condition_and_column_asks_the_same_items():
     one = asked(llama("gqa-rope"), SmallTokenizer(), ITEMS[:4], {"baseline": (), "first-mlp": (DropFirstMlp(0),)})
     other = asked(llama("gqa-nope"), SmallTokenizer(), ITEMS[:4])
@@ -83,11 +113,19 @@ def test_every_condition_and_column_asks_the_same_items():
 
 
 def test_an_answer_says_yes_or_no_only_as_a_whole_word():
-    assert [parsed(text) for text in (" Yes", "no.", "Yes, it is", " NO\nQuestion")] == [1, 0, 1, 0]
+    assert [parsed(text) for text in (" Yes", "no.", "Yes, it is", " NO\nQuestion", "Yes\nno")] == [1, 0, 1, 0, 1]
     assert [parsed(text) for text in (" now", "I know", "yes or no", "", "incorrect", "\nYes")] == [
         *[UNPARSED] * 5,
         1,
     ]
+
+
+def test_a_tie_is_a_wrong_answer_against_hand_labels():
+    scores = {"log_odds": np.array([0.0, 0.1, -0.1, 0.0]), "yes_log_odds": np.array([0.0, 0.1, -0.1, 0.0])}
+    found = _labelled(scores, np.array([1, 1, 0, 0]), np.array([True, True, False, False]))
+    assert found["correct"].values.tolist() == [0, 1, 0, 0]
+    assert found["yes_correct"].values.tolist() == [0, 1, 1, 0]
+    assert found["answer_correct"].values.tolist() == [1, 1, 1, 1]
 
 
 def test_the_mlp_of_the_first_token_alone_is_dropped_cached_or_not_padded_or_not():

@@ -4,9 +4,9 @@ import torch
 
 from dropeact.measurements import massive_activations, residual_share
 from dropeact.measurements.observe import observe
-from dropeact.measurements.residual_share import read_added
+from dropeact.measurements.residual_share import QUANTITIES, read_added
 from dropeact.probes.architectures import blocks_of
-from dropeact.probes.probing import Readings, probing
+from dropeact.probes.probing import Readings, Seen, probing
 from dropeact.probes.residual import Added, first_of
 from tests import tiny_models
 from tests.tiny_models import weight
@@ -20,6 +20,20 @@ def test_shares_against_hand_count() -> None:
     assert read["attention_share"][0].tolist() == pytest.approx([0.75, 0.5])
     assert read["attention_projection"][0].tolist() == pytest.approx([1.5, 0.5])  # <(3,0), (2,0)> / 4
     assert read["mlp_projection"][0].tolist() == pytest.approx([-0.5, 0.5])
+
+
+def test_classes_of_tokens_share_no_token_against_hand_labels() -> None:
+    """In text 0 the first token is massive, too, and in text 1 none is: each counts in one class alone."""
+    massive = torch.tensor([[True, False, True, False, False], [False] * 5])
+    values = torch.tensor([[9.0, 1.0, 5.0, 2.0, 3.0], [8.0, 1.0, 2.0, 4.0, 6.0]])
+    seen = Seen()
+    seen.keep(0, {"massive_tokens": massive, **dict.fromkeys(QUANTITIES, values)})
+    classes = residual_share.labelled(seen)
+    for name in QUANTITIES:
+        found = classes[name].isel(layer=0)
+        expected = {"first": [9, 8], "massive": [5, np.nan], "ordinary": [2, 3]}  # medians of 1 2 3 and of 1 2 4 6
+        for token_class, medians in expected.items():
+            np.testing.assert_array_equal(found.sel(token_class=token_class), medians)
 
 
 @pytest.mark.parametrize("kind", tiny_models.KINDS)

@@ -50,7 +50,18 @@ def test_a_model_that_only_copies_finds_every_number_and_ranks_it_first():
 def test_a_model_that_knows_facts_and_copies_nothing_finds_no_number():
     found = retrieval(planted(knower(cities()[:4])), ByteTokenizer(), BASELINE, **SMALL)
     assert found["exact"].max() == 0
+    assert found["substring"].max() == 0
     assert (found["error"] == ERRORS.index("no number")).all()
+
+
+def test_a_number_inside_a_longer_one_is_found_and_not_exact():
+    def longer(text):
+        return copier(text).replace("\0", "0")  # one digit more where the number ends
+
+    found = retrieval(planted(longer), ByteTokenizer(), BASELINE, **SMALL)
+    assert found["exact"].max() == 0
+    assert found["substring"].min() == 1
+    assert (found["error"] == ERRORS.index("one digit more or less")).all()
 
 
 class NulTokenizer(ByteTokenizer):
@@ -77,9 +88,10 @@ def test_batches_answer_as_prompts_one_by_one(kind, monkeypatch):
     xr.testing.assert_allclose(batched.drop_vars("answer"), alone.drop_vars("answer"), atol=1e-3)
 
 
-def uncached(model, text, continuation):
+def uncached(model, text, continuation, first_ids=()):
     """The log-probability of a continuation, from one pass over everything."""
     before, after = (SmallTokenizer()(part)["input_ids"] for part in (text, continuation))
+    before = [*first_ids, *before]
     with torch.no_grad():
         logits = model(torch.tensor([[*before, *after]]), use_cache=False).logits[0].double().log_softmax(-1)
     return sum(float(logits[len(before) - 1 + place, token]) for place, token in enumerate(after))
@@ -116,6 +128,24 @@ def test_ranking_and_verification_against_whole_passes_without_a_cache(kind):
     assert found["candidate_yes"].sel(condition="massive").isnull().all()  # verified undisturbed alone
 
 
+def test_prompts_and_verifications_begin_with_the_arms_token_against_whole_passes_without_a_cache():
+    model, options = llama("gqa-nope"), {**SMALL, "depths": (0.5,), "forms": ("plain",)}
+    found = retrieval(model, SmallTokenizer(), BASELINE, first_ids=(5,), **options).squeeze(drop=True)
+    made = prompts(SmallTokenizer(), half="A", form="plain", length=400, depths=(0.5,), keys=4)
+    begun, plain = (
+        np.array([[uncached(model, p.text, f" {number}", ids) for number in p.candidates] for p in made])
+        for ids in ((5,), ())
+    )
+    np.testing.assert_allclose(found["candidate_log_probability"], begun, rtol=1e-4)
+    assert abs(begun / plain - 1).max() > 1e-3  # the first token makes more of a difference than the tolerance
+    yes, no = (
+        np.array([[uncached(model, p.verification(number), word, (5,)) for number in p.candidates] for p in made])
+        for word in (" Yes", " No")
+    )
+    agreed = found["candidate_yes"]
+    np.testing.assert_allclose(np.log(agreed / (1 - agreed)), yes - no, atol=1e-3)
+
+
 def test_every_condition_and_model_is_asked_the_same_prompts():
     options = {**SMALL, "depths": (0.5,), "forms": ("plain",)}
     rope, nope = (retrieval(llama(kind), SmallTokenizer(), BASELINE, **options) for kind in ("mha-rope", "mha-nope"))
@@ -145,6 +175,8 @@ def test_errors_are_classed_by_the_first_number_against_hand_labels():
         "4821": "one digit more or less",
         "482130": "one digit more or less",
         "48": "other length",
+        "482": "other length",
+        "4821300": "other length",
         "48,213": "other length",
         "48214": "near miss",
         "84213": "near miss",

@@ -112,6 +112,22 @@ def test_cached_and_uncached_passes_agree_under_every_intervention(kind: str) ->
         assert disagreement(model, make) < 1e-4, name
 
 
+@pytest.mark.parametrize("lengths", [(200,), (200, 170)], ids=["alone", "padded"])
+def test_soft_capped_decoding_after_a_long_cache_against_eager_passes_over_the_whole_text(lengths) -> None:
+    """200 keys are more than any block of a few queries begins with: one query has to see them all."""
+    model, more = tiny_models.of("gemma2"), 3
+    texts = [tiny_models.tokens(1, n + more, seed=n)[0].tolist() for n in lengths]
+    with attending(model), torch.no_grad():
+        cached = Cached(model, len(texts))
+        cached.extend([ids[:n] for ids, n in zip(texts, lengths, strict=True)])
+        steps = [
+            cached.extend([[ids[n + step]] for ids, n in zip(texts, lengths, strict=True)]) for step in range(more)
+        ]
+    with tiny_models.implementation(model, "eager"), torch.no_grad():
+        whole = torch.cat([model(torch.tensor([ids]), use_cache=False).logits[:, -more:] for ids in texts])
+    torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_intervention_changes_something_and_leaves_the_model_as_it_was(kind: str) -> None:
     model, ids = MODELS[kind](), list(TEXTS[0])
@@ -237,6 +253,19 @@ def test_the_first_token_writes_nothing_without_its_value_against_its_attention(
     assert not seen["first"][1].any()
     assert not seen["value"][1].any()
     assert seen["value"][0].abs().min() > 0
+
+
+def test_zeroing_the_first_value_leaves_everything_else_against_the_undisturbed_pass() -> None:
+    model, ids = tiny_models.llama("gqa-rope"), tiny_models.tokens()
+    heads = Readings(attended=(lambda a: {"query": a.query, "key": a.key, "value": a.value},))
+    with probing(model, heads) as plain:
+        model(ids, use_cache=False)
+    with intervening(model, ZeroFirstValue((1,))), probing(model, heads) as seen:
+        model(ids, use_cache=False)
+    for tensor in ("query", "key"):
+        assert torch.equal(seen[tensor][1], plain[tensor][1]), tensor
+    assert torch.equal(seen["value"][1, :, :, 1:], plain["value"][1, :, :, 1:])
+    assert not seen["value"][1, :, :, 0].any()
 
 
 @pytest.mark.parametrize("kind", MODELS)
