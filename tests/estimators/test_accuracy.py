@@ -6,6 +6,7 @@ import xarray as xr
 
 from dropeact.estimators import Untestable, mean, tasks
 from dropeact.estimators.accuracy import (
+    Bounded,
     average,
     combined,
     lost_share,
@@ -72,6 +73,13 @@ def test_lost_share_against_hand_count():
     assert share.least <= share.values.min()
 
 
+def test_a_difference_is_at_least_the_least_minus_the_most_against_hand_count():
+    values = items([0.0, 1.0])
+    difference = Bounded(values, -1.0, 2.0) - Bounded(values + 1, -3.0, 5.0)
+    assert (difference.least, difference.most) == (-1 - 5, 2 - (-3))
+    assert difference.values.values.tolist() == [-1, -1]
+
+
 def test_lost_share_has_the_spread_of_a_resampled_ratio():
     rng = np.random.default_rng(0)
     before = (rng.random(400) < 0.85).astype(float)
@@ -135,6 +143,34 @@ def test_a_check_that_only_one_half_passes_is_untestable():
     checked["first_ratio"][1, 1] = np.nan
     with pytest.raises(Untestable, match="was not removed"):
         require_removed(checked, "first-mlp", "rope")
+
+
+GOOD = {"first_ratio": (150.0, 1.4), "largest_ratio": (150.0, 2.0), "sink_rate": (0.9, 0.1)}
+
+
+def by_half(name, *halves):
+    """Checks that pass, (undisturbed, disturbed), but for those of one name in each half."""
+    made = {key: [GOOD[key]] * 2 for key in GOOD} | {name: halves}
+    return xr.Dataset(
+        {key: (("selected_on", "condition"), np.array(value)) for key, value in made.items()},
+        coords={"condition": ["baseline", "first-mlp"], "selected_on": ["A", "B"]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "reason"),
+    [
+        ("first_ratio", (9.0, 1.4), "no norm to remove at this layer, the first token's is 9.0 times"),
+        ("first_ratio", (150.0, 3.0), "was not removed, it is still 3.0 times"),
+        ("largest_ratio", (150.0, 100.0), "written again above, 100.0 times"),
+        ("sink_rate", (0.9, 0.9), "sink rate did not fall"),
+    ],
+)
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_norm_removed_in_one_half_alone_is_untestable(name, bad, reason, half):
+    require_removed(by_half(name, GOOD[name], GOOD[name]), "first-mlp", "rope")
+    with pytest.raises(Untestable, match=reason):
+        require_removed(by_half(name, *((bad, GOOD[name]) if half == 0 else (GOOD[name], bad))), "first-mlp", "rope")
 
 
 def half_right(right=()):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dropeact.estimators import Untestable, argmax, both, every, mean, only, ratio, where_tested
+from dropeact.estimators import Argmax, Untestable, argmax, both, every, mean, only, ratio, where_tested
 from dropeact.estimators.regions import at_least
 
 HALVES = ["A", "B"] * 8
@@ -117,6 +117,17 @@ def test_the_undecided_lead_is_on_the_side_of_the_estimate_with_the_tests_that_i
     assert every({"RoPE": inside, "DroPE": outside}).undecided().tests == 2
 
 
+def test_the_winner_of_each_half_is_chosen_on_the_other_against_hand_count():
+    """In half A layer 1 leads layer 0 by 9, in half B layer 2 does: chosen on the other half, either leads by 5."""
+    values = layered([0, 5, 5], spread=0.01)
+    values[:, 1] += 4 * (values["half"] == "A")
+    values[:, 2] += 4 * (values["half"] == "B")
+    found = argmax(values, {"A": [1, 2], "B": [1, 2]}, unit="norm")
+    assert found.rivals[0].value == pytest.approx(5, abs=0.1)
+    swapped = argmax(values, {"A": [0], "B": [0]}, unit="norm")
+    assert swapped.challenge[0].value == pytest.approx(5, abs=0.1)
+
+
 def test_argmax_that_claims_every_layer_is_untestable():
     with pytest.raises(Untestable):
         argmax(layered([1, 2]), {"A": [0, 1], "B": [0, 1]}, unit="norm")
@@ -135,6 +146,32 @@ def test_argmax_tests_each_half_only_where_a_leader_was_chosen():
     assert found.rivals_by_half == {}
     halves = [half.tails(0.0)[0] for half in found.challenge_by_half[0]]
     assert found.p_values(at_least(0, "r")).contradict == pytest.approx(min(1.0, 2 * min(halves)))
+
+
+def test_a_leader_is_chosen_of_two_and_its_support_is_that_of_the_better_half_against_hand_count():
+    values = layered([5, 1, 0.5], spread=1.0, seed=3)
+    outside = argmax(values, {"A": [0], "B": [0]}, unit="norm")
+    assert (set(outside.rivals_by_half), set(outside.challenge_by_half)) == (set(), {0})
+    inside = argmax(values, {"A": [0, 1], "B": [0, 1]}, unit="norm")
+    assert (set(inside.rivals_by_half), set(inside.challenge_by_half)) == ({2}, set())
+    one, other = (half.tails(0.0)[0] for half in inside.rivals_by_half[2])
+    assert one != other
+    assert inside.p_values(at_least(0, "r")).support == pytest.approx(2 * min(one, other))
+
+
+def test_a_lead_in_each_half_is_none_where_all_texts_together_lag():
+    """One half leads clearly by little; the other, too scattered to show anything, lags by more."""
+    clear, scattered = 1 + 0.01 * np.arange(8.0), np.array([-40.0, 30.0] * 4)
+
+    def lead(values):
+        return mean(xr.DataArray(values, dims="text", coords={"text": range(len(values))}), unit="x")
+
+    together, halves = lead(np.concatenate([clear, scattered])), [lead(clear), lead(scattered)]
+    assert together.value < 0 < halves[0].value
+    assert halves[0].tails(0.0)[0] < 1e-6
+    assert halves[1].tails(0.0)[1] > 0.025
+    found = Argmax({0: together}, {0: together}, "largest at layer 0", {0: halves})
+    assert found.p_values(at_least(0, "r")).support == 0.5
 
 
 def test_argmax_without_one_half_is_untestable():

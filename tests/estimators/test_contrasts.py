@@ -4,7 +4,7 @@ import xarray as xr
 from scipy import stats
 
 from dropeact.estimators import Untestable, difference, exact, items, mean, ratio
-from dropeact.estimators.contrasts import ALPHA
+from dropeact.estimators.contrasts import ALPHA, mean_and_half_width
 from dropeact.estimators.outcomes import remarking
 from dropeact.estimators.regions import at_least, at_most, within
 
@@ -100,6 +100,24 @@ def test_margin_p_values_against_two_one_sided_tests():
     below = np.asarray(stats.ttest_1samp(values, 0.1, alternative="less"))[1]
     assert p.support == pytest.approx(max(above, below), rel=1e-10)
     assert p.contradict == pytest.approx(min(1.0, 2 * min(1 - above, 1 - below)), rel=1e-10)
+
+
+def test_a_value_outside_a_margin_is_contradicted_against_the_nearer_one_sided_test():
+    values = np.random.default_rng(4).normal(0.2, 0.1, 32)
+    p = mean(per_text(values), unit="rate").p_values(within(-0.1, 0.1, "r"))
+    outside = np.asarray(stats.ttest_1samp(values, 0.1, alternative="greater"))[1]
+    assert p.contradict == pytest.approx(2 * outside, rel=1e-10)  # two sides could have been crossed
+    assert p.support == pytest.approx(1 - outside, rel=1e-10)
+    assert p.contradict < 0.001 < 0.99 < p.support
+
+
+def test_the_half_width_of_an_interval_against_scipy():
+    values = xr.DataArray([[1.0, 5.0], [2.0, 5.5], [4.0, 4.0]], dims=("text", "layer"))
+    center, half = mean_and_half_width(values)
+    assert center.tolist() == pytest.approx([7 / 3, 14.5 / 3])
+    for place in range(2):
+        interval = stats.ttest_1samp(values[:, place], 0.0).confidence_interval(0.95)
+        assert half[place] == pytest.approx((interval.high - interval.low) / 2)
 
 
 @pytest.mark.parametrize(("value", "supported"), [(0.3, True), (0.1, False)])
