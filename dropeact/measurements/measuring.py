@@ -67,24 +67,11 @@ class Measuring:
 
     def separator_id(self, column: str) -> int | None:
         """The token between pretraining documents: the pair's, else the tokenizer's end of text."""
-        tokenizer = self.checkpoint(column).tokenizer
-        separator = self.request.pair.separator
-        if separator is None:
-            return tokenizer.eos_token_id
-        found = tokenizer.convert_tokens_to_ids(separator)
-        if found is None or (found == tokenizer.unk_token_id and separator != tokenizer.unk_token):
-            raise InputError(
-                f"expected a separator that the tokenizer of {self.request.pair.checkpoint(column)} has; "
-                f"got {separator!r}; correct it in the pair"
-            )
-        return found
+        return separator_in(self.checkpoint(column).tokenizer, self.request.pair, column)
 
     def first_ids(self, column: str) -> list[int]:
         """What the arm puts before a text, as ids."""
-        tokenizer = self.checkpoint(column).tokenizer
-        prepended = {"first": None, "bos": tokenizer.bos_token_id, "separator": self.separator_id(column)}
-        chosen = prepended[self.request.first_tokens]
-        return [] if chosen is None else [chosen]
+        return first_ids_in(self.checkpoint(column).tokenizer, self.request.pair, column, self.request.first_tokens)
 
     def tokens(
         self, column: str, corpus: str, half: str, length: int, *, arm: str | None = None
@@ -155,3 +142,30 @@ class Measuring:
             "checkpoint": self.identities[column],
             "date": datetime.date.today().isoformat(),
         }
+
+
+def separator_in(tokenizer: Any, pair: Pair, column: str) -> int | None:
+    """The id of a pair's separator by the tokenizer of a column, the end of text where the pair names none.
+
+    Raises
+    ------
+    InputError
+        When the tokenizer does not know the separator.
+    """
+    separator = pair.separator
+    if separator is None:
+        return tokenizer.eos_token_id
+    found = tokenizer.convert_tokens_to_ids(separator)
+    if found is None or (found == tokenizer.unk_token_id and separator != tokenizer.unk_token):
+        raise InputError(
+            f"expected a separator that the tokenizer of {pair.checkpoint(column)} has; "
+            f"got {separator!r}; correct it in the pair"
+        )
+    return found
+
+
+def first_ids_in(tokenizer: Any, pair: Pair, column: str, arm: str) -> list[int]:
+    """What an arm puts before a text by the tokenizer of a column, as ids; nothing where it has no such token."""
+    separator = separator_in(tokenizer, pair, column)
+    chosen = {"first": None, "bos": tokenizer.bos_token_id, "separator": separator}[arm]
+    return [] if chosen is None else [chosen]

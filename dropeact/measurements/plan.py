@@ -58,7 +58,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
             drop_stale_sets(measuring)
         missing = [task for task in share.of(planned) if not store.holds(task.cell)]
         if missing:
-            preconditions.same_tokens(request)
+            preconditions.same_tokens(measuring)
             preconditions.room_for_questions(measuring)
             preconditions.long_enough(measuring, missing[0].cell.column)
         with Progress(sum(task.passes for task in missing), enabled=progress and share.rank == 0) as bar:

@@ -3,6 +3,8 @@
 import itertools
 import json
 import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from dropeact import netcdf
 from dropeact.axes import HALVES, InputError
@@ -11,11 +13,9 @@ from dropeact.checkpoints.source import source
 from dropeact.corpus import retrieval
 from dropeact.files import whole
 from dropeact.measurements import core, shapes
-from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.measuring import Measuring, first_ids_in
 from dropeact.measurements.request import Request
 from dropeact.pairs import Pair
-
-READ_ALIKE = 4  # texts that both tokenizers read
 
 
 def same_depth(pair: Pair) -> None:
@@ -96,25 +96,60 @@ def tell_rotation(measuring: Measuring) -> None:
         )
 
 
-def same_tokens(request: Request) -> None:
-    """Refuse two tokenizers that read a text differently: models are compared token by token.
+def same_tokens(measuring: Measuring) -> None:
+    """Refuse two tokenizers that begin or read a text differently: models are compared token by token.
 
     Raises
     ------
     InputError
-        When one of the first texts becomes other tokens.
+        When an arm that is measured has no first token, or another in the other model, or a text becomes other tokens.
     """
-    folders = [dense(source(identifier)) for identifier in (request.pair.rope, request.pair.drope)]
-    if folders[0] == folders[1]:
+    request = measuring.request
+    folders = {column: dense(source(request.pair.checkpoint(column))) for column in ("rope", "drope")}
+    tokenizers = {column: tokenizer_in(folder) for column, folder in folders.items()}
+    same_first_tokens(request, tokenizers)
+    if folders["rope"] == folders["drope"]:
         return
-    one, other = map(tokenizer_in, folders)
-    for text in request.corpora["passages"][:READ_ALIKE]:
-        read = [tokenizer(text.text, add_special_tokens=False)["input_ids"] for tokenizer in (one, other)]
-        if read[0] != read[1]:
+    for text in itertools.chain.from_iterable(request.corpora[name] for name in core.corpora(measuring)):
+        if not _equal(one(text.text, add_special_tokens=False)["input_ids"] for one in tokenizers.values()):
             raise InputError(
                 f"expected {request.pair.rope} and {request.pair.drope} to read texts as the same tokens; got others "
                 f"for {text.id}; put the tokenizer of the one beside the other"
             )
+
+
+def same_first_tokens(request: Request, tokenizers: Mapping[str, Any]) -> None:
+    """Refuse an arm whose first token a tokenizer lacks or has in the place of another; and another separator.
+
+    Only of the arms that are measured. Where all arms are observed, texts are parted by the separator, too.
+    """
+    pair, observed = request.pair, "observe" in request.chosen_sets
+    for arm in (request.first_tokens, *(request.other_arms if observed else ())):
+        first = {column: first_ids_in(one, pair, column, arm) for column, one in tokenizers.items()}
+        if lacking := [column for column, ids in first.items() if not ids and arm != "first"]:
+            remedy = f"remove {arm} from other_arms of the pair" if arm in request.other_arms else "choose --arm=first"
+            raise InputError(
+                f"expected a token for the arm {arm}; got a tokenizer without one beside "
+                f"{pair.checkpoint(lacking[0])}; {remedy}"
+            )
+        _refuse_others(f"begin texts with the same token in the arm {arm}", first, tokenizers, pair)
+    if observed:
+        parting = {column: first_ids_in(one, pair, column, "separator") for column, one in tokenizers.items()}
+        _refuse_others("part texts by the same separator", parting, tokenizers, pair)
+
+
+def _refuse_others(do: str, ids: Mapping[str, list[int]], tokenizers: Mapping[str, Any], pair: Pair) -> None:
+    if not _equal(ids.values()):
+        shown = " and ".join(f"{tokenizers[column].decode(read)!r} {read}" for column, read in ids.items())
+        raise InputError(
+            f"expected {pair.rope} and {pair.drope} to {do}; got {shown}; put the tokenizer of the one beside the other"
+        )
+
+
+def _equal(values: Iterable[object]) -> bool:
+    """Whether all values are one."""
+    first, *others = values
+    return all(other == first for other in others)
 
 
 def long_enough(measuring: Measuring, column: str) -> None:

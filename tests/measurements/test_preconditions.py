@@ -1,5 +1,7 @@
 """What is refused, or said, of two checkpoints before the first cell is measured."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +48,80 @@ def test_a_drope_side_that_rotates_is_told(named, drope, said, capsys):
     told = capsys.readouterr().err
     assert ("two is a qwen2 and measured with its rotation" in told) == said
     assert bool(told) == said
+
+
+def edited(folder: Path, file: str, **fields: Any) -> Path:
+    """A folder of which one JSON file has other fields; None removes one."""
+    path = folder / file
+    body = {key: value for key, value in (json.loads(path.read_text()) | fields).items() if value is not None}
+    path.write_text(json.dumps(body))
+    return folder
+
+
+def same_tokens(home: Path, *, sets: str = "core", last: str = "", **fields: Any) -> None:
+    """The check of two saved checkpoints on sixteen texts."""
+    texts = home / "texts.txt"
+    texts.write_text("\n\n".join(tiny.documents(16)) + last)
+    pair = pairs.Pair("x", str(home / "rope"), str(home / "drope"), **fields)
+    preconditions.same_tokens(Measuring(Request(pair, sets=sets, texts=str(texts)), Store(home / "out")))
+
+
+@pytest.mark.parametrize(
+    ("sets", "fields", "message"),
+    [
+        (
+            "core",
+            {"primary_arm": "bos"},
+            r"begin texts with the same token in the arm bos; got .* \[0\] and 'Y' \[\d+\]",
+        ),
+        (
+            "observe",
+            {"other_arms": ("bos",)},
+            r"begin texts with the same token in the arm bos; got .* and 'Y' \[\d+\]",
+        ),
+        (
+            "core",
+            {"primary_arm": "separator"},
+            r"begin texts with the same token in the arm separator; got .* \[0\] and 'Z' \[\d+\]",
+        ),
+        ("observe", {}, r"part texts by the same separator; got .* \[0\] and 'Z' \[\d+\]"),
+    ],
+)
+def test_tokenizers_that_begin_or_part_texts_otherwise_are_refused_with_both_ids(tmp_path, sets, fields, message):
+    tiny.saved(tmp_path / "rope")
+    edited(tiny.saved(tmp_path / "drope"), "tokenizer_config.json", bos_token="Y", eos_token="Z")
+    if sets == "observe":
+        same_tokens(tmp_path, **fields)  # core measures no other arm
+    with pytest.raises(InputError, match=rf"expected .* to {message}; put the tokenizer of the one beside the other"):
+        same_tokens(tmp_path, sets=sets, **fields)
+
+
+def test_tokenizers_that_read_only_the_last_text_otherwise_are_refused(tmp_path):
+    for name in ("rope", "drope"):
+        tiny.saved(tmp_path / name)
+    file = tmp_path / "drope" / "tokenizer.json"
+    vocabulary = (body := json.loads(file.read_text()))["model"]["vocab"]
+    vocabulary["Z"], vocabulary["Y"] = vocabulary["Y"], vocabulary["Z"]
+    file.write_text(json.dumps(body))
+    same_tokens(tmp_path)
+    with pytest.raises(InputError, match="to read texts as the same tokens; got others for text-16"):
+        same_tokens(tmp_path, last="ZZ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        ({"primary_arm": "bos"}, "choose --arm=first"),
+        ({"other_arms": ("bos",)}, "remove bos from other_arms of the pair"),
+    ],
+)
+def test_an_arm_without_its_token_is_refused_at_the_start_with_the_remedy_that_helps(tmp_path, fields, remedy):
+    for name in ("rope", "drope"):
+        edited(tiny.saved(tmp_path / name), "tokenizer_config.json", bos_token=None)
+    with pytest.raises(
+        InputError, match=rf"expected a token for the arm bos; got a tokenizer without one beside .*; {remedy}$"
+    ):
+        same_tokens(tmp_path, sets="observe", **fields)
 
 
 def test_a_length_with_no_room_for_a_question_is_refused_before_anything_is_measured(tmp_path):
