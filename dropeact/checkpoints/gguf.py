@@ -19,6 +19,7 @@ SIZES = {
     "head_dim": "attention.key_length",
     "intermediate_size": "feed_forward_length",
 }
+FACTORS = ("rope.scaling.factor", "rope.scale_linear")  # of a linear stretch, by its name now and by the old one
 
 
 def dense_folder(sha256: str) -> Path:
@@ -122,7 +123,10 @@ def _check_memory(read: Any, gguf: Path) -> None:
 
 def _check_rotation(read: Any, name: str, gguf: Path) -> None:
     """Refuse stretched frequencies: transformers leaves them out when it reads a GGUF file."""
-    kind = _value(read, f"{name}.rope.scaling.type", "none")
+    kind = _value(read, f"{name}.rope.scaling.type", None)
+    if kind is None:  # what names a factor alone is stretched linearly
+        stretched = [key for key in FACTORS if _value(read, f"{name}.{key}", 1) not in (0, 1)]
+        kind = stretched[0] if stretched else "none"
     kind = "rope_freqs.weight" if any(tensor.name == "rope_freqs.weight" for tensor in read.tensors) else kind
     if kind != "none":
         raise InputError(

@@ -58,7 +58,7 @@ def qwen(kind):
     return model
 
 
-def written(file, model, tokenizer, *, without="nothing", scaling=None, beside=()):
+def written(file, model, tokenizer, *, without="nothing", scaling=None, beside=(), factors=()):
     config = model.config
     kind = config.model_type
     writer = gguf.GGUFWriter(file, kind)
@@ -72,6 +72,8 @@ def written(file, model, tokenizer, *, without="nothing", scaling=None, beside=(
     writer.add_rope_freq_base(10000.0)
     if scaling:
         writer.add_rope_scaling_type(scaling)
+    for key, factor in factors:
+        writer.add_float32(f"{kind}.{key}", factor)
     if kind == "qwen3":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
@@ -223,6 +225,17 @@ def test_scaled_frequencies_which_transformers_leaves_out_are_refused(gguf_file)
         for read in (load, resolve):
             with pytest.raises(InputError, match=rf"expected a GGUF file with plain rotation; got scaled .*\({kind}\)"):
                 read(str(gguf_file))
+
+
+@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
+def test_a_linear_stretch_that_names_no_type_is_refused_and_a_factor_of_none_is_not(gguf_file, key):
+    for scaling, factor in ((None, 0.0), (None, 1.0), (gguf.RopeScalingType.NONE, 4.0)):
+        written(gguf_file, tiny.llama(), tiny.tokenizer(), scaling=scaling, factors=[(key, factor)])
+        load(str(gguf_file))
+    written(gguf_file, tiny.llama(), tiny.tokenizer(), factors=[(key, 4.0)])
+    for read in (load, resolve):
+        with pytest.raises(InputError, match=rf"expected a GGUF file with plain rotation; got scaled .*\({key}\)"):
+            read(str(gguf_file))
 
 
 def test_wheel_put_into_the_cache_by_hand_is_used_if_its_hash_is_right(gguf_file, tmp_path, monkeypatch):
