@@ -36,7 +36,8 @@ def resolve(identifier: str) -> dict:
 
     sha256 = the GGUF file's own hash, or the hash over (name, sha256) of the weight files in order of name; an
     adapter's hash is hashed in. A local folder has `settings` too: the same over its config and its tokenizer, which
-    can be edited beside the weights; on the hub the commit (`revision`) names them.
+    can be edited beside the weights; on the hub the commit (`revision`) names them. A DroPE model's `softmax_scale` is
+    there where it has one of its own.
 
     Raises
     ------
@@ -75,6 +76,8 @@ def _identity(found: Source, config: dict, **fields: object) -> dict:
         "adapter": None,
         "dropped": False,
     }
+    if config["model_type"].endswith("_drope") and (scale := config.get("softmax_scale")) is not None:
+        known["softmax_scale"] = scale
     return known | fields
 
 
@@ -99,10 +102,9 @@ def _adapter(found: Source) -> dict:
         )
     adapter = {"sha256": sha256_of(folder / ADAPTER), "tokens": recipe["tokens"], "objective": recipe.get("objective")}
     sha256 = combined({"parent": parent["sha256"], "adapter": adapter["sha256"]})
-    config = {"model_type": "llama" if attention == "rope" else "llama_drope", "attention_type": attention}
+    kind = "llama" if attention == "rope" else "llama_drope"
+    config = {"model_type": kind, "attention_type": attention, "softmax_scale": softmax_scale_of(recipe)}
     known = {name: parent[name] for name in ("revision", "quantization", "settings") if name in parent}
-    if (scale := softmax_scale_of(recipe)) is not None:
-        known["softmax_scale"] = scale
     return _identity(found, config, sha256=sha256, adapter=adapter, **known)
 
 

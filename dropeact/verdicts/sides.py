@@ -15,6 +15,7 @@ from dropeact.verdicts.evaluation import Evaluated, outcomes
 from dropeact.verdicts.records import RESTORE, Record, read_verdicts
 from dropeact.verdicts.registry import Claim
 
+FIRST = ("sha256", "id", "revision", "quantization")  # of an identity; what else it says follows
 VERSIONS = ("dropeact", "torch", "transformers", "numpy", "scipy")
 
 
@@ -90,8 +91,8 @@ def provenance(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differenc
     pairs_of = [("pair", old["pair"]["name"], new["pair"]["name"])]
     for column in COLUMNS:
         one, other = (run.get("checkpoints", {}).get(column, {}) for run in (old, new))
-        pairs_of += [(f"{column} {name}", one.get(name), other.get(name)) for name in ("sha256", "id", "revision")]
-        pairs_of += [(f"{column} quantization", one.get("quantization"), other.get("quantization"))]
+        fields = [name for name in dict.fromkeys([*FIRST, *one, *other]) if name != "adapter"]
+        pairs_of += [(f"{column} {name}", one.get(name), other.get(name)) for name in fields]
         adapters = [identity.get("adapter") or {} for identity in (one, other)]
         names = dict.fromkeys([*adapters[0], *adapters[1]])
         pairs_of += [(f"{column} adapter {name}", adapters[0].get(name), adapters[1].get(name)) for name in names]

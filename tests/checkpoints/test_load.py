@@ -76,6 +76,15 @@ def test_identity_follows_the_config_and_the_tokenizer_against_edited_files(tmp_
     assert stretched["sha256"] == before["sha256"]
 
 
+def test_identity_names_a_softmax_scale_of_its_own_alone(folder):
+    edit(folder, model_type="llama_drope", softmax_scale=None)
+    plain = resolve(str(folder))
+    edit(folder, softmax_scale=0.5)
+    scaled = resolve(str(folder))
+    assert "softmax_scale" not in plain
+    assert scaled == plain | {"softmax_scale": 0.5, "settings": scaled["settings"]}
+
+
 def test_identities_of_the_default_pair_are_those_that_its_accepted_results_name(tmp_path):
     run = Store(bundled.folder("results") / "smollm2-135m").read_run()
     request = Request(pairs.load("smollm2-135m"))

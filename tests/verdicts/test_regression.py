@@ -185,6 +185,22 @@ def test_what_was_measured_otherwise_comes_first_and_weights_before_versions(bef
     assert as_text(comparison).splitlines()[1] == "  drope sha256: 0000000000000000… -> 1111111111111111…"
 
 
+def test_whatever_an_identity_says_of_the_model_is_named_where_it_changed(before):
+    said = {
+        "architecture": "qwen2_drope",
+        "attention": "qk_norm_nope",
+        "rope": True,
+        "dropped": True,
+        "settings": "5" * 64,
+    }
+    drope = before.run["checkpoints"]["drope"] | said | {"softmax_scale": 0.5, "quantization": "GGUF Q8_0"}
+    run = dict(before.run) | {"checkpoints": before.run["checkpoints"] | {"drope": drope}}
+    named = {difference.what: difference.new for difference in compared(before, replace(before, run=run)).provenance}
+    assert next(iter(named)) == "drope quantization"
+    assert named.keys() == {f"drope {name}" for name in (*said, "softmax_scale", "quantization")}
+    assert named["drope softmax_scale"] == "0.5"
+
+
 def test_another_pair_is_not_comparable_and_another_checkpoint_of_the_same_model_is(before):
     def renamed(sha):
         run = run_record(Pair(name="other", rope="x", drope="y"), 32)
