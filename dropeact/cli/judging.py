@@ -79,7 +79,7 @@ def report(
         if show:
             typer.launch(page.resolve().as_uri())
     else:
-        from dropeact.report import forgotten, write
+        from dropeact.report.folder import forgotten, write
 
         lost = forgotten(directories[0])
         print(write(directories[0], output=output))

@@ -20,6 +20,7 @@ from dropeact.checkpoints import load as checkpoints
 from dropeact.checkpoints.source import recipe_of
 from dropeact.corpus.arms import tokenise
 from dropeact.measurements.core import OBSERVATION_LENGTH
+from dropeact.measurements.measuring import separator_in
 from dropeact.measurements.observe import observe
 from dropeact.measurements.progress import Progress
 from dropeact.pairs import Pair
@@ -80,7 +81,7 @@ def arm_of(trajectory: xr.Dataset) -> str:
 def tokens_in(pair: Pair, passages: list[corpus.Passage], checkpoint: checkpoints.Checkpoint) -> torch.Tensor:
     """The passages as token ids in the pair's primary arm, where the model is."""
     tokenizer: Any = checkpoint.tokenizer
-    between = tokenizer.convert_tokens_to_ids(pair.separator) if pair.separator else tokenizer.eos_token_id
+    between = separator_in(tokenizer, pair, "rope")
     ids = tokenise(passages, tokenizer, arm=pair.primary_arm, length=OBSERVATION_LENGTH, separator_id=between)
     return torch.from_numpy(ids).to(checkpoint.model.device)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from dropeact import bundled
 from dropeact.axes import InputError
 from dropeact.files import write_text
-from dropeact.report import default_output, write
+from dropeact.report.folder import default_output, write
 from dropeact.report.trajectory_figure import read_trajectory
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge

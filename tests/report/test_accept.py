@@ -9,11 +9,12 @@ from typing import cast
 
 import pytest
 
-from dropeact import bundled, report
+from dropeact import bundled
 from dropeact.axes import InputError
 from dropeact.pairs import DEFAULT
 from dropeact.report import accept as module
-from dropeact.report import default_output, figures
+from dropeact.report import figures
+from dropeact.report import folder as report
 from dropeact.report.accept import CLOSE, OPEN, TRAJECTORY, accept, trajectory_of
 from dropeact.store import Store
 from dropeact.verdicts import load_claims
@@ -171,7 +172,7 @@ def test_only_the_default_pair_is_reported_at_the_root_of_a_checkout(tmp_path, m
     monkeypatch.setattr(module.bundled, "folder", lambda _name: home)
     (home / "own").mkdir(parents=True)
     monkeypatch.chdir(home / "own")
-    places = {folder: default_output(Path(folder)) for folder in (str(home / DEFAULT), str(home / "own"), ".")}
+    places = {place: report.default_output(Path(place)) for place in (str(home / DEFAULT), str(home / "own"), ".")}
     assert list(places.values()) == [tmp_path / "FINDINGS.md", home / "own" / "FINDINGS.md", Path("FINDINGS.md")]
 
 

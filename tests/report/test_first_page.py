@@ -10,10 +10,10 @@ from dropeact import published
 from dropeact.audit import audit
 from dropeact.estimators import ratio
 from dropeact.estimators.prediction import published_effect, replication
-from dropeact.report import write
 from dropeact.report.distance import disagreements, distance, falls_short, outside
 from dropeact.report.effects import replications, sentence
 from dropeact.report.first_page import MOST, away, first_page, largest, unlabelled
+from dropeact.report.folder import write
 from dropeact.report.overview_figure import overview_figure, rows
 from dropeact.report.words import number
 from dropeact.verdicts import judge

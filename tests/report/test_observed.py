@@ -11,7 +11,8 @@ from dropeact import pairs
 from dropeact.axes import COLUMNS, HALVES
 from dropeact.measured import Measured, natural
 from dropeact.measurements import uniform
-from dropeact.report import observed, provenance
+from dropeact.report import observed
+from dropeact.report.folder import provenance
 from dropeact.report.observed import activations, balance, floor, overlaps, patterns, sinks, table, writes
 from dropeact.report.render import environment
 from dropeact.store import Cell, Store
