@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 from dropeact.axes import Column
-from dropeact.estimators import both, difference, mean
-from dropeact.estimators.regions import at_least, equivalent_nats
+from dropeact.estimators import Untestable, both, difference, mean, where_tested
+from dropeact.estimators.regions import at_least, at_most, equivalent_nats
 from dropeact.measured import natural
 from dropeact.store import Cell, Store
 from dropeact.verdicts import judge
@@ -51,6 +51,43 @@ def test_a_planted_effect_of_a_hundredth_nat_needs_a_smaller_floor(tmp_path, flo
     assert record.verdict == verdict
     assert ("within the noise floor" in record.reason) == (verdict == "inconclusive")
     assert record.p_support == (1.0 if verdict == "inconclusive" else pytest.approx(0, abs=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("floor", "effect", "region", "verdict"),
+    [
+        (7e-3, 0.01, MORE, "inconclusive"),  # both models move by the floor: 0.014 in all
+        (4e-4, 3e-4, MORE, "inconclusive"),  # however small the floor
+        (1e-3, -0.5, at_most(-0.05, "lower"), "supported"),  # a negative effect is as large as it is far from 0
+        (0.3, -0.5, at_most(-0.05, "lower"), "inconclusive"),
+        (2e-2, 0.52, at_least(0.5, "far more"), "supported"),  # beside no difference, not beside the bound
+    ],
+)
+def test_an_effect_of_either_sign_counts_beside_twice_the_floor_against_hand_count(
+    tmp_path, floor, effect, region, verdict
+):
+    folder = noisy(tmp_path, {"nats_mean": floor}, {"drope": {"loss": effect}})
+    assert judge(folder, claims=of(loss, region))[0].verdict == verdict
+
+
+def test_an_effect_whose_test_the_noise_takes_away_is_within_it(tmp_path):
+    """Moved by the floor, the condition of the test no longer holds: how far the effect would move is unknown."""
+
+    def where_loss_is_low(measured):
+        limit = 0.005 + float(plain.rope.observations["nats_mean"].mean())
+
+        def tested():
+            if float(measured.rope.observations["nats_mean"].mean()) > limit:
+                raise Untestable("the loss is not low")
+            return loss(measured)
+
+        return where_tested({"low": tested, "massive": lambda: beyond_random(measured)})
+
+    folder = noisy(tmp_path, {"nats_mean": 0.01}, {"drope": {"loss": 1.0, "massive": 3.0}})
+    plain = natural(Store(folder), PAIR)
+    record = judge(folder, claims=of(where_loss_is_low))[0]
+    assert record.verdict == "inconclusive"
+    assert record.reason == "low: an effect of 1 is within the noise floor of inf"
 
 
 def test_a_contrast_within_one_model_is_not_spared(tmp_path):
