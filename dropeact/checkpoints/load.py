@@ -13,9 +13,9 @@ from dropeact.checkpoints.dropping import dropped, unrotated
 from dropeact.checkpoints.identity import resolve, softmax_scale_of
 from dropeact.checkpoints.products import by_onednn
 from dropeact.checkpoints.source import Source, checked_config, recipe_of, source
-from dropeact.checkpoints.weights import is_spread, model_in, reason
+from dropeact.checkpoints.weights import check_forward, is_spread, model_in, quiet, reason
 
-__all__ = ["Checkpoint", "check_device", "dense", "drop", "load", "resolve", "tokenizer_in"]
+__all__ = ["Checkpoint", "check_device", "check_forward", "dense", "drop", "load", "resolve", "tokenizer_in"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ def load(
         return _adapted(parent, folder, resolve(identifier))
     folder = dense(found)
     checked_config(folder)
-    _check_readable(folder)
     tokenizer = tokenizer_in(folder)
     model = model_in(folder, dtype=dtype, device=device, attention=attention)
     return Checkpoint(model.eval().requires_grad_(False), tokenizer, resolve(identifier))
@@ -80,10 +79,12 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
     Raises
     ------
     InputError
-        When there is none that transformers can read.
+        When there is none that transformers can read, or it cannot read the config.
     """
+    _check_readable(folder)
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with quiet():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise InputError(
             f"expected a tokenizer that transformers can read in {folder}; got {reason(error)}; copy it again"
@@ -93,7 +94,8 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
 def _check_readable(folder: Path) -> None:
     """Refuse a config.json that transformers cannot read by its name: reading the tokenizer reads it too."""
     try:
-        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with quiet():
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever a value that it does not know leads to
         raise InputError(
             f"expected a config.json that transformers can read in {folder}; got {reason(error)}; correct it"

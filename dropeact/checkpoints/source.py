@@ -169,11 +169,17 @@ def check_architecture(config: dict, place: str) -> None:
 
 
 def _check_fields(config: dict, kind: str, place: str) -> None:
-    """Refuse an attention type that is not known, and a quantisation that says nothing."""
+    """Refuse an attention type that is not known, a quantisation that says nothing, and heads without keys."""
     attention = config.get("attention_type", "nope")
     if kind.endswith("_drope") and attention not in ATTENTION_TYPES:
         raise InputError(
             f"expected attention_type among {', '.join(ATTENTION_TYPES)}; got {attention} in {place}; correct it"
+        )
+    heads, kv_heads = config.get("num_attention_heads"), config.get("num_key_value_heads")
+    if isinstance(heads, int) and isinstance(kv_heads, int) and kv_heads > 0 and heads % kv_heads:
+        raise InputError(
+            f"expected key/value heads that divide the {heads} heads; got num_key_value_heads = {kv_heads} in {place}; "
+            "correct the config"
         )
     if not isinstance(quantization := config.get("quantization_config") or {}, dict):
         raise InputError(
@@ -187,10 +193,11 @@ def read_config(folder: Path) -> dict:
     Raises
     ------
     InputError
-        When it is missing or no JSON object.
+        When it is missing or no JSON object, or there is a PEFT adapter in its place.
     """
     file = folder / "config.json"
     if not file.is_file():
+        check_alone({file.name for file in folder.glob(PEFT)}, str(folder))
         raise InputError(f"expected config.json in {folder}; got none; name the folder that save_pretrained() wrote")
     try:
         config = json.loads(file.read_text("utf-8"))

@@ -2,12 +2,15 @@
 
 import gc
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from dropeact.axes import InputError
 from dropeact.checkpoints import memory
@@ -30,21 +33,23 @@ def model_in(folder: Path, *, dtype: torch.dtype, device: str | torch.device, at
         _check_memory(folder, dtype)
     where = {} if str(device) == "cpu" else {"device_map": "auto" if device == "auto" else {"": device}}
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **where,
-        )
+        with quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                attn_implementation=attention,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **where,
+            )
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
         ) from error
     except Exception as error:  # transformers raises whatever a config that it does not know leads to
+        _check_buildable(folder, attention)
         raise InputError(
             f"expected a readable checkpoint in {folder}; got {reason(error)}; copy it again, or save it as dense "
             "weights with a plain config"
@@ -54,6 +59,49 @@ def model_in(folder: Path, *, dtype: torch.dtype, device: str | torch.device, at
     _check_head(model, folder)
     gc.collect()
     return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' own warnings back for a while: what stops a checkpoint is said in one line."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def check_forward(model: PreTrainedModel, identifier: str) -> None:
+    """Refuse a model that cannot read two tokens, or whose answer its weights keep from being a number.
+
+    One that overflows, though its weights are numbers, is measured.
+
+    Raises
+    ------
+    InputError
+        When the pass fails, or gives no finite logits and a weight is not finite, either.
+    """
+    tokens = torch.arange(2, device=model.device)[None]
+    try:
+        with torch.no_grad():
+            logits = model(tokens, use_cache=False).logits
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever parts that do not fit one another lead to
+        raise InputError(
+            f"expected a model that reads two tokens in {identifier}; got {reason(error)}; correct its config, or "
+            "choose another checkpoint"
+        ) from error
+    if logits.isfinite().all():
+        return
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            found = "NaN" if weight.isnan().any() else "infinity"
+            raise InputError(
+                f"expected finite weights in {identifier}; got {found} in {name}; copy it again, or choose another "
+                "checkpoint"
+            )
 
 
 def is_spread(model: PreTrainedModel) -> bool:
@@ -106,6 +154,18 @@ def _check_memory(folder: Path, dtype: torch.dtype) -> None:
             f"expected {need / memory.GIB:.1f} GiB of free memory for {folder} in {str(dtype).removeprefix('torch.')}; "
             f"got {free / memory.GIB:.1f}; {remedy}"
         )
+
+
+def _check_buildable(folder: Path, attention: str | None) -> None:
+    """Refuse a config that transformers builds no model of, whatever the weights are."""
+    try:
+        with quiet(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    except Exception as error:
+        raise InputError(
+            f"expected a config.json that transformers builds a model of in {folder}; got {reason(error)}; correct it"
+        ) from error
 
 
 def _check_complete(model: Any, report: dict, folder: Path) -> None:

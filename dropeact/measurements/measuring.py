@@ -61,8 +61,11 @@ class Measuring:
         if self._loaded is None or self._loaded[0] != column:
             self._loaded = None
             gc.collect()  # accelerate's hooks are cycles: without it a spread model still fills the devices
-            loaded = checkpoints.load(self.request.pair.checkpoint(column), dtype=self.dtype, device=self.device)
-            self._loaded = (column, checkpoints.drop(loaded) if column == "dropped" else loaded)
+            identifier = self.request.pair.checkpoint(column)
+            loaded = checkpoints.load(identifier, dtype=self.dtype, device=self.device)
+            loaded = checkpoints.drop(loaded) if column == "dropped" else loaded
+            checkpoints.check_forward(loaded.model, identifier)
+            self._loaded = (column, loaded)
         return self._loaded[1]
 
     def separator_id(self, column: str) -> int | None:

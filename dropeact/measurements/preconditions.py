@@ -24,9 +24,12 @@ def same_depth(pair: Pair) -> None:
     Raises
     ------
     InputError
-        When one has more layers than the other.
+        When one has more layers than the other, or does not say how many.
     """
     layers = [shapes.config_of(identifier).get("num_hidden_layers") for identifier in (pair.rope, pair.drope)]
+    if None in layers:
+        silent = (pair.rope, pair.drope)[layers.index(None)]
+        raise InputError(f"expected num_hidden_layers in the config of {silent}; got none; correct it")
     if len(set(layers)) > 1:
         raise InputError(
             f"expected two models with as many layers; got {layers[0]} and {layers[1]}; "

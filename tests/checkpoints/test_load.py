@@ -10,17 +10,19 @@ from accelerate import dispatch_model
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from dropeact import bundled, pairs
 from dropeact.axes import InputError
 from dropeact.checkpoints import embedded, memory
 from dropeact.checkpoints.convert import convert
 from dropeact.checkpoints.dropping import unrotated
-from dropeact.checkpoints.load import drop, load, resolve
+from dropeact.checkpoints.load import check_forward, drop, load, resolve
 from dropeact.checkpoints.weights import is_spread
 from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.observe import EVERYTHING, observe
 from dropeact.measurements.request import Request
+from dropeact.measurements.shapes import config_of
 from dropeact.store import Store
 from tests import tiny_models
 from tests.checkpoints import tiny
@@ -223,6 +225,13 @@ def test_an_adapter_of_peft_beside_the_weights_is_refused(folder):
             read(str(folder))
 
 
+def test_an_adapter_of_peft_in_the_place_of_a_checkpoint_is_named_as_such(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    for read in (load, resolve, config_of):
+        with pytest.raises(InputError, match=r"expected a checkpoint without a PEFT adapter; got adapter_config\.json"):
+            read(str(tmp_path))
+
+
 @pytest.mark.parametrize("attention", [None, "rope", "alibi"])
 def test_an_attention_type_that_is_not_known_is_refused(folder, attention):
     edit(folder, model_type="llama_drope", attention_type=attention)
@@ -232,20 +241,55 @@ def test_an_attention_type_that_is_not_known_is_refused(folder, attention):
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "message"),
     [
-        {"hidden_act": "nope"},
-        {"rope_parameters": {"rope_type": "weird", "rope_theta": 1e4}},
-        {"quantization_config": {"quant_method": "gptq", "bits": 4}},
-        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
-        {"_attn_implementation": "flash_attention_2"},
+        ({"hidden_act": "nope"}, "builds a model of in .*; got KeyError 'nope'; correct it$"),
+        ({"rope_parameters": {"rope_type": "weird", "rope_theta": 1e4}}, "got KeyError 'weird'; correct it$"),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+            "a readable checkpoint in .*; copy it again, or",
+        ),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "copy it again, or"),
+        ({"_attn_implementation": "flash_attention_2"}, "expected .*; got .*; co"),
     ],
 )
-def test_what_transformers_cannot_build_is_one_line(folder, fields):
+def test_what_transformers_cannot_build_is_one_line_and_its_warnings_are_none(folder, fields, message, capsys):
     edit(folder, **fields)
-    with pytest.raises(InputError, match=r"expected a readable checkpoint in .*; got .*; copy it again, or") as caught:
+    before = logging.get_verbosity()
+    with pytest.raises(InputError, match=message) as caught:
         load(str(folder))
     assert "\n" not in str(caught.value)
+    assert "[transformers]" not in capsys.readouterr().err
+    assert logging.get_verbosity() == before
+
+
+def test_key_value_heads_that_do_not_divide_the_heads_are_refused_by_the_config(folder):
+    edit(folder, num_key_value_heads=3)
+    for read in (load, resolve):
+        with pytest.raises(
+            InputError, match=r"divide the 4 heads; got num_key_value_heads = 3 in .*; correct the config"
+        ):
+            read(str(folder))
+
+
+def test_a_model_whose_forward_pass_fails_is_one_line(folder):
+    stretched = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    edit(folder, rope_parameters=stretched)
+    with pytest.raises(InputError, match=r"expected a model that reads two tokens in here; got .*; correct its config"):
+        check_forward(load(str(folder)).model, "here")
+
+
+@pytest.mark.parametrize(("value", "found"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
+def test_a_weight_that_is_no_number_is_named_and_one_that_overflows_is_measured(value, found):
+    model = tiny.llama()
+    check_forward(model, "here")
+    weight = tiny_models.weight(model, 1, "mlp.down_proj")
+    weight[0] = torch.finfo(torch.float32).max
+    assert not model(TOKENS).logits.isfinite().all()
+    check_forward(model, "here")
+    weight[0, 0] = value
+    with pytest.raises(InputError, match=rf"in here; got {found} in model\.layers\.1\.mlp\.down_proj\.weight; copy"):
+        check_forward(model, "here")
 
 
 @pytest.mark.parametrize(

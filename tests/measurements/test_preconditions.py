@@ -124,6 +124,25 @@ def test_an_arm_without_its_token_is_refused_at_the_start_with_the_remedy_that_h
         same_tokens(tmp_path, sets="observe", **fields)
 
 
+def test_a_config_without_a_depth_and_one_that_fits_no_heads_are_not_blamed_on_something_else(tmp_path):
+    for name in ("rope", "drope"):
+        tiny.saved(tmp_path / name)
+    edited(tmp_path / "rope", "config.json", hidden_size=30)
+    with pytest.raises(InputError, match=r"expected a config\.json that transformers can read .* hidden size \(30\)"):
+        same_tokens(tmp_path)
+    edited(tmp_path / "rope", "config.json", num_hidden_layers=None)
+    with pytest.raises(InputError, match=r"expected num_hidden_layers in the config of .*rope; got none; correct it"):
+        preconditions.same_depth(pairs.of(str(tmp_path / "rope"), str(tmp_path / "drope")))
+
+
+def test_a_column_that_cannot_read_two_tokens_is_refused_before_its_first_cell(tmp_path):
+    rotation = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    folder = str(edited(tiny.saved(tmp_path / "model"), "config.json", rope_parameters=rotation))
+    measuring = Measuring(Request(pairs.of(folder, folder)), Store(tmp_path / "out"))
+    with pytest.raises(InputError, match=f"expected a model that reads two tokens in {folder}; got "):
+        measuring.checkpoint("rope")
+
+
 def test_a_length_with_no_room_for_a_question_is_refused_before_anything_is_measured(tmp_path):
     folder = str(tiny.saved(tmp_path / "model"))
     asked = Request(pairs.of(folder, folder), sets="long", lengths=(16, 8192), texts=None)
