@@ -2,7 +2,7 @@
 
 
 def claims() -> None:
-    """List every claim with its experiment, source and region.
+    """List every claim with its source and region.
 
     Example: dropeact claims | grep sink
     """

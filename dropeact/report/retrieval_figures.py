@@ -99,10 +99,11 @@ def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
         deepest = short[max(short)].groupby("needle_depth").mean()
         panels[1].plot(deepest["needle_depth"], deepest, **style)
     panels[0].set_xscale("log", base=2)
+    longest = max((length for asked in shorts.values() for length in asked), default=0)
     lengths = sorted({length for asked in (*shorts.values(), *longs.values()) for length in asked})
-    panels[0].set_xticks(lengths, [f"{length:,}" for length in lengths])
+    panels[0].set_xticks(lengths, [f"{length:,}" for length in lengths], rotation=30, ha="right")
     panels[0].set(xlabel="tokens", ylabel="share of numbers found", ylim=(-0.02, 1.02), title="by length")
-    panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title="by depth, longest short text")
+    panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title=f"by depth, {longest:,} tokens")
     panels[0].legend(frameon=False, fontsize=6)
 
 

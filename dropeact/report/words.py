@@ -105,7 +105,7 @@ def headline(record: Record) -> str:
     if (part := record.label.lower()) in figures:
         return f"{named(part)} {figure(figures[part])}"
     if "change" in figures:
-        return f"{figures['change']:+.0%}"
+        return f"{100 * figures['change']:+.3g}%"
     for key, form in (("ratio", "{:g}×"), ("rate", "{:.1%}"), ("difference", "{:+g}"), ("r", "r = {:g}")):
         if key in figures and not isinstance(figures[key], (list, tuple)):
             return form.format(figures[key])
