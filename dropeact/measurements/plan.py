@@ -54,6 +54,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     with store.locked(share.lock):
         if share.rank == 0:
             preconditions.tell_rotation(measuring)
+            preconditions.tell_shape(measuring)
             name_pair(measuring)
             drop_stale_sets(measuring)
         missing = [task for task in share.of(planned) if not store.holds(task.cell)]

@@ -99,6 +99,35 @@ def tell_rotation(measuring: Measuring) -> None:
         )
 
 
+def tell_shape(measuring: Measuring) -> None:
+    """Say so where the two models are of different shape, by the first field that differs."""
+    pair, identities = measuring.request.pair, measuring.identities
+    rope, drope = (
+        {"architecture": identities[column]["architecture"].removesuffix("_drope")}
+        | shape_of(shapes.config_of(pair.checkpoint(column)))
+        for column in ("rope", "drope")
+    )
+    if differing := [name for name in rope if rope[name] != drope[name]]:
+        name = differing[0]
+        print(
+            f"{pair.rope} and {pair.drope} are of different shape ({name} {rope[name]} and {drope[name]}): what "
+            "differs between them is not the rotation alone",
+            file=sys.stderr,
+        )
+
+
+def shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Heads and widths of a config, what it leaves out as transformers fills it in."""
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    share = hidden // heads if heads and hidden else None
+    return {
+        "num_attention_heads": heads,
+        "num_key_value_heads": config.get("num_key_value_heads") or heads,
+        "hidden_size": hidden,
+        "head_dim": config.get("head_dim") or share,
+    }
+
+
 def same_tokens(measuring: Measuring) -> None:
     """Refuse two tokenizers that begin or read a text differently: models are compared token by token.
 

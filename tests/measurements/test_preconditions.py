@@ -50,6 +50,25 @@ def test_a_drope_side_that_rotates_is_told(named, drope, said, capsys):
     assert bool(told) == said
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model_type": "llama_drope", "head_dim": None}, ""),
+        ({"num_attention_heads": 8, "hidden_size": 64}, "(num_attention_heads 4 and 8)"),
+        ({"num_key_value_heads": 4}, "(num_key_value_heads 2 and 4)"),
+        ({"head_dim": 16}, "(head_dim 8 and 16)"),
+        ({"model_type": "qwen2"}, "(architecture llama and qwen2)"),
+    ],
+)
+def test_two_sides_of_different_shape_are_told_by_the_first_field_that_differs(tmp_path, capsys, fields, said):
+    rope, drope = (str(tiny.saved(tmp_path / name)) for name in ("rope", "drope"))
+    edited(Path(drope), "config.json", **fields)
+    capsys.readouterr()  # the bars of saving
+    preconditions.tell_shape(Measuring(Request(pairs.of(rope, drope)), Store(tmp_path / "out")))
+    told = capsys.readouterr().err
+    assert (said in told, told.count("\n")) == (True, bool(said))
+
+
 def edited(folder: Path, file: str, **fields: Any) -> Path:
     """A folder of which one JSON file has other fields; None removes one."""
     path = folder / file
