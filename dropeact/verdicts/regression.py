@@ -24,6 +24,7 @@ the last run, decides what is true of a checkpoint.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -151,13 +152,21 @@ def remarks(key: str, before: Side, after: Side) -> tuple[str, ...]:
     notes = []
     if old.claim_hash and old.claim_hash != new.claim_hash:
         notes.append("the claim changed since the baseline")
-    if old.region != new.region:
-        notes.append(f"the region changed from {old.region} to {new.region}")
+    if old.label == new.label and old.region != new.region:  # another part of a claim has a region of its own
+        notes.append(f"the region changed from {_region(old)} to {_region(new)}")
     if before.today and (today := before.today[key].verdict if key in before.today else "") not in ("", old.verdict):
         notes.append(f"the baseline itself is {today} when it is judged today")
     if old.label != new.label:
         notes.append(f"{new.label or 'one estimate'}, the baseline shows {old.label or 'one estimate'}")
     return tuple(notes)
+
+
+def _region(record: Record) -> str:
+    """A record's region in words; a side that is open is None."""
+    scale, low, high = (record.region[name] for name in ("scale", "low", "high"))
+    if high is None:
+        return f"{scale} >= {-inf if low is None else low:g}"
+    return f"{scale} <= {high:g}" if low is None else f"{scale} in [{low:g}, {high:g}]"
 
 
 def missing(record: Record) -> bool:

@@ -160,6 +160,16 @@ def test_the_accepted_verdict_counts_and_a_baseline_judged_otherwise_today_is_sa
     assert "the claim changed since the baseline" in change.notes
 
 
+def test_a_changed_region_is_said_in_words_and_that_of_another_part_is_not(before):
+    region = before.records[QUERY].region
+    half, margin = region | {"low": None, "high": 0.5}, region | {"low": -1.0, "high": 0.25}
+    new = with_record(before, QUERY, region=half)
+    change = one(compared(with_record(before, QUERY, region=margin), new), QUERY)
+    assert f"the region changed from {region['scale']} in [-1, 0.25] to {region['scale']} <= 0.5" in change.notes
+    change = one(compared(with_record(before, QUERY, region=margin, label="query"), new), QUERY)
+    assert not any("region" in note for note in change.notes)
+
+
 def test_a_baseline_of_verdicts_alone_is_compared_by_its_intervals(before, after, tmp_path, claims):
     (tmp_path / "verdicts.json").write_text(verdicts_json(list(before.records.values()), dict(before.run)))
     change = one(compared(baseline(tmp_path, claims), after), QUERY)
