@@ -50,13 +50,13 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     measuring, share = Measuring(request, store), sharing.share()
     preconditions.dense_weights(measuring)
     preconditions.as_many_numbers(measuring)
-    planned = tasks(measuring)
     with store.locked(share.lock):
         if share.rank == 0:
             preconditions.tell_rotation(measuring)
             preconditions.tell_shape(measuring)
             name_pair(measuring)
             drop_stale_sets(measuring)
+        planned = tasks(measuring)
         missing = [task for task in share.of(planned) if not store.holds(task.cell)]
         if missing:
             preconditions.same_tokens(measuring)
