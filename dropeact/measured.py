@@ -78,6 +78,8 @@ class Measured:
     @property
     def recalibration_tokens(self) -> int | None:
         """How many tokens the DroPE model was recalibrated on, where its checkpoint says so."""
+        if not (self.store.directory / "run.json").is_file():
+            return None
         adapter = self.store.read_run()["checkpoints"]["drope"].get("adapter") or {}
         return adapter.get("tokens")
 
