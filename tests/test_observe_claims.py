@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from dropeact import netcdf
 from dropeact.estimators import EveryArgmax
+from dropeact.files import write_dataset
 from dropeact.measured import natural
 from dropeact.store import Store
 from dropeact.verdicts import judge, load_claims
@@ -43,3 +45,20 @@ def test_evidence_of_several_argmaxes_is_the_weakest_members_against_hand_count(
     together = outcome.p_values(claim.region)
     assert together.support == each[:, 0].max()
     assert together.contradict == min(1.0, 2 * each[:, 1].min())
+
+
+def test_layers_that_differ_oppositely_are_not_alike_though_their_mean_is(tmp_path):
+    """0.1 more of attention in one late layer and 0.1 less in the next: their mean is that of two equal models."""
+    store = Store(results(tmp_path, same=True))
+    claims = {"balance-late-layers-equal": load_claims()["balance-late-layers-equal"]}
+    (alike,) = judge(tmp_path, claims=claims)
+    for file in store.root.glob("drope/passages-*/phenomena-?.nc"):
+        data = netcdf.read(file)
+        data["attention_share"].loc[{"layer": 3}] += 0.1
+        data["attention_share"].loc[{"layer": 4}] -= 0.1
+        write_dataset(file, data)
+    (apart,) = judge(tmp_path, claims=claims)
+    assert (alike.verdict, apart.verdict) == ("supported", "contradicted")
+    assert apart.label in ("layer 3", "layer 4")
+    assert "The mean over these layers is +0.000." in apart.remarks or "is -0.000." in apart.remarks
+    assert [part["label"] for part in apart.parts] == ["layer 3", "layer 4", "layer 5"]

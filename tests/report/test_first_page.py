@@ -12,7 +12,7 @@ from dropeact.estimators import ratio
 from dropeact.estimators.prediction import published_effect, replication
 from dropeact.report.distance import disagreements, distance, falls_short, outside
 from dropeact.report.effects import replications, sentence
-from dropeact.report.first_page import MOST, away, first_page, largest, unlabelled
+from dropeact.report.first_page import MOST, away, first_page, largest, shared, unlabelled
 from dropeact.report.folder import write
 from dropeact.report.overview_figure import overview_figure, rows
 from dropeact.report.words import number
@@ -161,3 +161,12 @@ def test_the_overview_has_every_judged_record_and_the_same_bytes(records, tmp_pa
 def test_no_overview_without_a_measured_record(records, tmp_path):
     assert overview_figure([replace(record, verdict="not measured") for record in records], tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_records_on_the_same_numbers_and_those_revised_are_named_together(records):
+    first = placed(records[0], ("difference", 5.0, None), 2.0, 1.9, 2.1)
+    second, apart = replace(first, id="second", region=records[1].region), replace(first, id="apart", low=1.8)
+    none = replace(first, id="none", estimate=None, low=None, high=None)
+    assert [[r.id for r in members] for members in shared([first, apart, second, none, none])] == [[first.id, "second"]]
+    revised = replace(first, id="revised", revised="The region was another.")
+    assert [record.id for record in first_page([first, revised], []).revised] == ["revised"]
