@@ -37,6 +37,7 @@ SHORT = (
     "Asked at 256 and 512 tokens, where those lie within the training length; longer prompts are the set `long`. "
     "Answers have up to 32 tokens."
 )
+LONG = "Answers have up to 16 tokens."
 HALF = "at most half of what is found within the training length"
 
 
@@ -139,7 +140,12 @@ def retrieval_rope_within(measured: Measured) -> Estimate:
     return items.mean(found(answers), unit=unit_at(answers))
 
 
-@claim("retrieval-rope-collapses-beyond", region=at_most(0.5, f"collapses: {HALF}", scale="ratio"), set="long")
+@claim(
+    "retrieval-rope-collapses-beyond",
+    region=at_most(0.5, f"collapses: {HALF}", scale="ratio"),
+    set="long",
+    note=LONG,
+)
 def retrieval_rope_collapses_beyond(measured: Measured) -> Estimate:
     """Beyond its training length RoPE retrieves at most half of what it retrieves within.
 
@@ -148,7 +154,7 @@ def retrieval_rope_collapses_beyond(measured: Measured) -> Estimate:
     return kept(measured, "RoPE", measured.rope)
 
 
-@claim("retrieval-drope-beyond", region=most(), set="long")
+@claim("retrieval-drope-beyond", region=most(), set="long", note=LONG)
 def retrieval_drope_beyond(measured: Measured) -> Estimate:
     """DroPE retrieves most hidden numbers beyond the training length.
 
@@ -164,7 +170,7 @@ def retrieval_drope_beyond(measured: Measured) -> Estimate:
     "gelberg-extends-context",
     region=at_most(0.5, f"does not keep: {HALF}", scale="ratio"),
     set="long",
-    note="Retrieval only: the perplexity beyond the training length is not part of this record.",
+    note=f"Retrieval only: the perplexity beyond the training length is not part of this record. {LONG}",
 )
 def gelberg_extends_context(measured: Measured) -> Conjunction:
     """Beyond the training length DroPE keeps more than half of its retrieval and RoPE does not.
@@ -255,7 +261,8 @@ def retrieval_ranking(measured: Measured) -> Conjunction:
 def remark_ranked(measured: Measured, model: Model, name: str) -> None:
     """Say how often the exact number is the most probable of the four as an answer: p(Yes) is another question."""
     scores = undisturbed(measured, model)["candidate_log_probability"].sel(form="plain", drop=True)
-    remark(f"By log-probability {name} ranks the exact number first in {float(ranked_first(scores).mean()):.2f}")
+    first = float(ranked_first(scores).mean())
+    remark(f"By log-probability {name} ranks the exact number first in {first:.2f} of the plain prompts")
 
 
 @claim("retrieval-verification", region=equivalent_share(), set="behaviour", note=SHORT)

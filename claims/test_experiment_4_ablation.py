@@ -62,7 +62,7 @@ def remark_layers(measured: Measured, model: Model) -> None:
     most = int(others["layer"].values[int(others.argmax("layer"))])
     remark(
         f"In 96 tokens of half of the passages it costs {float(costs.sel(layer=written[0])):.2f} nats at layer "
-        f"{written[0]}, and at layer {most}, which writes no such norm, {float(others.max()):.2f}"
+        f"{written[0]}, and at layer {most} {float(others.max()):.2f}"
     )
 
 

@@ -150,7 +150,7 @@ def queipo_ablation_removes_both(measured: Measured) -> Conjunction:
     others = measured.rope.observations["entropy_without_first"].isel(depth=slice(1, None)).min("depth").mean()
     remark(
         f"Undisturbed, the smallest entropy is {float(valley.mean()):.2f} with the first token's row (128 tokens) and "
-        f"{float(others):.2f} without it (512 tokens): the valley is that row"
+        f"{float(others):.2f} without it (512 tokens)"
     )
     return Conjunction(
         (
