@@ -113,7 +113,8 @@ def bos_spike_delayed(measured: Measured) -> Argmax:
         rises = early.mean("text")
         apart = [float(rises.sel(layer=sorted(group)).max()) for group in (set(layers) - held, held)]
         first = " and ".join(str(layer) for layer in sorted(set(measured.write_layers.values())))
-        remark(f"RoPE's is written at layer {first}; up to there DroPE's rises {apart[0]:,.0f}, later {apart[1]:,.0f}")
+        rise = f"{apart[0]:,.0f} at most, later {apart[1]:,.0f}"
+        remark(f"RoPE's is written at layer {first}; up to there DroPE's rises {rise}")
     return argmax(early, later, unit="norm ahead")
 
 
