@@ -1,9 +1,13 @@
 """How numbers came about: the device, the versions of what computes, the sources and thresholds that they depend on."""
 
+import ast
 import hashlib
 import inspect
+import io
 import os
 import platform
+import tokenize
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -13,6 +17,7 @@ import transformers
 import dropeact
 from dropeact import axes
 
+DESCRIBED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 DECLARED = sorted(name for name in vars(axes) if name.isupper())
 
 
@@ -43,11 +48,28 @@ def versions() -> dict[str, str]:
 
 
 def source_hash(*modules: ModuleType) -> str:
-    """Versions and content hash of a measurement's own modules: a changed measurement is measured again.
+    """Versions and hash of the code of a measurement's own modules: a changed measurement is measured again.
 
-    The thresholds and lengths of `axes` that a module uses are part of it, its other words are not.
+    The thresholds and lengths of `axes` that a module uses are part of it; its other words, comments and docstrings
+    are not.
     """
-    sources = "".join(inspect.getsource(module) for module in modules)
+    sources = "".join(computing(inspect.getsource(module)) for module in modules)
     used = {name: getattr(module, name) for module in modules for name in DECLARED if hasattr(module, name)}
     version = ".".join(str(getattr(module, "VERSION", 1)) for module in modules)
     return f"{version}-{hashlib.sha256((sources + repr(used)).encode()).hexdigest()[:12]}"
+
+
+@cache
+def computing(source: str) -> str:
+    """The lines of a module that compute: all but its comments and docstrings, the same under every Python."""
+    lines: list[str | None] = [*source.splitlines()]
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = token.line[:column].rstrip() or None
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DESCRIBED) and ast.get_docstring(node, clean=False) is not None:
+            told = node.body[0]
+            for row in range(told.lineno, (told.end_lineno or told.lineno) + 1):
+                lines[row - 1] = None
+    return "\n".join(line for line in lines if line is not None)

@@ -4,7 +4,9 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import io
 import sys
+import tokenize
 from types import CodeType, FunctionType, ModuleType
 
 import pytest
@@ -49,6 +51,7 @@ CHOICES = {  # a choice among conditions: only losses have those that these modu
     ablation.interventions: (ablation.controls, ablation.disruption, ablation.channels),
     ablation.losses: (ablation.controls, ablation.disruption),
 }
+UNSAID = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 KEYED = (core.selection_keys,)  # the key of what it measures is in the key
 
 
@@ -141,3 +144,51 @@ def test_another_threshold_of_the_vocabulary_is_another_key(monkeypatch):
     monkeypatch.setattr(massive_values, "MASSIVE_THRESHOLD", 4.0)
     assert provenance.source_hash(massive_values) != before
     assert provenance.source_hash(spectra) == other  # which uses none
+
+
+PLAIN = """
+def shares(norms):
+    text = '''# no comment
+
+    of it'''
+    return norms / norms.sum(), text
+"""
+TOLD = """
+# Why.
+def shares(norms):
+    '''What each norm is of them all.
+
+    s = n / sum n
+    '''
+    text = '''# no comment
+
+    of it'''  # kept
+    # one more reason
+    return norms / norms.sum(), text
+"""
+
+
+def test_what_a_module_says_of_itself_is_in_no_key_against_the_same_code_without_a_word():
+    assert provenance.computing(TOLD) == provenance.computing(PLAIN)
+    assert "of it" in provenance.computing(TOLD)
+
+
+@pytest.mark.parametrize(("before", "after"), [("norms /", "norms *"), ("# no", "# a"), ("\n\n    of", "\n    of")])
+def test_changed_code_is_another_key_a_text_that_looks_like_a_comment_included(before, after):
+    assert provenance.computing(TOLD) != provenance.computing(TOLD.replace(before, after, 1))
+
+
+def said(source: str) -> list[str]:
+    """The tokens of a program, a text that is a statement of its own (a docstring) left out."""
+    words = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in UNSAID]
+    alone = [
+        word.type == tokenize.STRING and {before.type, after.type} <= {tokenize.NEWLINE, tokenize.ENDMARKER}
+        for before, word, after in zip([words[-1], *words], words, [*words[1:], words[0]], strict=False)
+    ]
+    return [word.string for word, left_out in zip(words, alone, strict=True) if word.string.strip() and not left_out]
+
+
+def test_a_key_reads_every_word_of_a_module_that_computes_against_its_tokens():
+    for name in sorted(name for name in sys.modules if name.startswith(WITHIN)):
+        source = inspect.getsource(sys.modules[name])
+        assert said(provenance.computing(source)) == said(source), name
