@@ -10,7 +10,7 @@ from typing import Any
 
 from dropeact import corpus as corpora
 from dropeact.axes import COLUMNS, InputError
-from dropeact.measurements import ablation, behaviour, core, long_context, phenomena, preconditions, sharing
+from dropeact.measurements import ablation, behaviour, core, long_context, notices, phenomena, preconditions, sharing
 from dropeact.measurements.measuring import Measuring, Task
 from dropeact.measurements.progress import Progress
 from dropeact.measurements.provenance import device_name, versions
@@ -52,8 +52,7 @@ def measure_pair(request: Request, out: Path, *, progress: bool = True) -> None:
     preconditions.as_many_numbers(measuring)
     with store.locked(share.lock):
         if share.rank == 0:
-            preconditions.tell_rotation(measuring)
-            preconditions.tell_shape(measuring)
+            notices.tell(measuring)
             name_pair(measuring)
             drop_stale_sets(measuring)
         planned = tasks(measuring)

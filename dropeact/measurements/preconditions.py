@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -86,46 +85,6 @@ def room_for_questions(measuring: Measuring) -> None:
         tokenizer = tokenizer_in(dense(source(request.pair.rope)))
         for half, form in itertools.product(HALVES, retrieval.FORMS):
             retrieval.prompts(tokenizer, half=half, form=form, length=min(request.lengths), keys=request.numbers)
-
-
-def tell_rotation(measuring: Measuring) -> None:
-    """Say so where the DroPE side rotates its queries and keys: its numbers are not those of a DroPE model."""
-    drope = measuring.identities["drope"]
-    if drope["rope"] and drope["sha256"] != measuring.identities["rope"]["sha256"]:
-        print(
-            f"{drope['id']} is a {drope['architecture']} and measured with its rotation; a DroPE checkpoint says what "
-            'it is in its config.json ("model_type": "llama_drope" or "qwen2_drope")',
-            file=sys.stderr,
-        )
-
-
-def tell_shape(measuring: Measuring) -> None:
-    """Say so where the two models are of different shape, by the first field that differs."""
-    pair, identities = measuring.request.pair, measuring.identities
-    rope, drope = (
-        {"architecture": identities[column]["architecture"].removesuffix("_drope")}
-        | shape_of(shapes.config_of(pair.checkpoint(column)))
-        for column in ("rope", "drope")
-    )
-    if differing := [name for name in rope if rope[name] != drope[name]]:
-        name = differing[0]
-        print(
-            f"{pair.rope} and {pair.drope} are of different shape ({name} {rope[name]} and {drope[name]}): what "
-            "differs between them is not the rotation alone",
-            file=sys.stderr,
-        )
-
-
-def shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Heads and widths of a config, what it leaves out as transformers fills it in."""
-    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
-    share = hidden // heads if heads and hidden else None
-    return {
-        "num_attention_heads": heads,
-        "num_key_value_heads": config.get("num_key_value_heads") or heads,
-        "hidden_size": hidden,
-        "head_dim": config.get("head_dim") or share,
-    }
 
 
 def same_tokens(measuring: Measuring) -> None:

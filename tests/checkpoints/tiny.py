@@ -1,6 +1,8 @@
 """A Llama of a few thousand weights, a tokenizer of its own and a folder of both: built here, nothing is downloaded."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,9 +76,15 @@ def saved(folder: Path, model: LlamaForCausalLM | None = None, **fields) -> Path
     return folder
 
 
-def corpus(folder: Path, *, count: int = 120) -> Path:
-    import json
+def edited(folder: Path, file: str, **fields: Any) -> Path:
+    """A folder of which one JSON file has other fields; None removes one."""
+    path = folder / file
+    body = {key: value for key, value in (json.loads(path.read_text()) | fields).items() if value is not None}
+    path.write_text(json.dumps(body))
+    return folder
 
+
+def corpus(folder: Path, *, count: int = 120) -> Path:
     file = folder / "corpus.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents(count, seed=1)))
     return file

@@ -1,4 +1,4 @@
-"""What is refused, or said, of two checkpoints before the first cell is measured."""
+"""What is refused of two checkpoints before the first cell is measured."""
 
 import json
 from pathlib import Path
@@ -15,66 +15,15 @@ from dropeact.measurements.measuring import Measuring
 from dropeact.measurements.request import Request
 from dropeact.store import Store
 from tests.checkpoints import tiny
-
-
-@pytest.fixture
-def named(tmp_path):
-    """A measuring of two checkpoints that are known by name alone."""
-
-    def made(**described: dict[str, Any]) -> Measuring:
-        measuring = Measuring(Request(pairs.load(pairs.DEFAULT)), Store(tmp_path))
-        plain = {"quantization": None, "architecture": "qwen2", "rope": True}
-        identities = {"rope": plain | {"id": "one", "sha256": "1"}, "drope": plain | {"id": "two", "sha256": "2"}}
-        measuring.identities = {c: identity | described.get(c, {}) for c, identity in identities.items()}
-        return measuring
-
-    return made
+from tests.checkpoints.tiny import edited
+from tests.measurements.described import described
 
 
 @pytest.mark.parametrize("column", ["rope", "drope"])
-def test_packed_weights_are_refused_and_dequantised_ones_are_not(named, column):
-    preconditions.dense_weights(named(**{column: {"quantization": "GGUF Q4_1, dequantised to float32"}}))
+def test_packed_weights_are_refused_and_dequantised_ones_are_not(tmp_path, column):
+    preconditions.dense_weights(described(tmp_path, **{column: {"quantization": "GGUF Q4_1, dequantised to float32"}}))
     with pytest.raises(InputError, match=r"expected weights in full or half precision; got .*, quantised by gptq"):
-        preconditions.dense_weights(named(**{column: {"quantization": "gptq"}}))
-
-
-@pytest.mark.parametrize(
-    ("drope", "said"),
-    [({}, True), ({"rope": False}, False), ({"sha256": "1"}, False)],
-    ids=["it rotates", "it does not", "the model itself"],
-)
-def test_a_drope_side_that_rotates_is_told(named, drope, said, capsys):
-    preconditions.tell_rotation(named(drope=drope))
-    told = capsys.readouterr().err
-    assert ("two is a qwen2 and measured with its rotation" in told) == said
-    assert bool(told) == said
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"model_type": "llama_drope", "head_dim": None}, ""),
-        ({"num_attention_heads": 8, "hidden_size": 64}, "(num_attention_heads 4 and 8)"),
-        ({"num_key_value_heads": 4}, "(num_key_value_heads 2 and 4)"),
-        ({"head_dim": 16}, "(head_dim 8 and 16)"),
-        ({"model_type": "qwen2"}, "(architecture llama and qwen2)"),
-    ],
-)
-def test_two_sides_of_different_shape_are_told_by_the_first_field_that_differs(tmp_path, capsys, fields, said):
-    rope, drope = (str(tiny.saved(tmp_path / name)) for name in ("rope", "drope"))
-    edited(Path(drope), "config.json", **fields)
-    capsys.readouterr()  # the bars of saving
-    preconditions.tell_shape(Measuring(Request(pairs.of(rope, drope)), Store(tmp_path / "out")))
-    told = capsys.readouterr().err
-    assert (said in told, told.count("\n")) == (True, bool(said))
-
-
-def edited(folder: Path, file: str, **fields: Any) -> Path:
-    """A folder of which one JSON file has other fields; None removes one."""
-    path = folder / file
-    body = {key: value for key, value in (json.loads(path.read_text()) | fields).items() if value is not None}
-    path.write_text(json.dumps(body))
-    return folder
+        preconditions.dense_weights(described(tmp_path, **{column: {"quantization": "gptq"}}))
 
 
 def same_tokens(home: Path, *, sets: str = "core", last: str = "", **fields: Any) -> None:
