@@ -28,6 +28,16 @@ class MissingMeasurement(Exception):
     """A measurement that a claim needs is not in the store."""
 
 
+def finite_streams(observations: xr.Dataset) -> xr.DataArray:
+    """Whether the residual stream after each block is finite in each text (text, layer).
+
+    No comparison with NaN is true: what is counted in such a stream is 0 and says nothing.
+    """
+    known = [abs(observations[name]) < np.inf for name in ("first_norm", "entropy")]
+    after = (known[0] & known[1]).isel(depth=slice(1, None))
+    return after.rename(depth="layer").assign_coords(layer=observations["layer"])
+
+
 @dataclass(frozen=True)
 class Model:
     """One column of the store: what one model showed."""
@@ -90,13 +100,8 @@ class Model:
 
     @cached_property
     def finite(self) -> xr.DataArray:
-        """Whether the residual stream after each block is finite in each text (text, layer).
-
-        No comparison with NaN is true: what is counted in such a stream is 0 and says nothing.
-        """
-        known = [abs(self.observations[name]) < np.inf for name in ("first_norm", "entropy")]
-        after = (known[0] & known[1]).isel(depth=slice(1, None))
-        return after.rename(depth="layer").assign_coords(layer=self.observations["layer"])
+        """Whether the residual stream after each block is finite in each text (text, layer)."""
+        return finite_streams(self.observations)
 
     def counts(self, tensor: str) -> xr.DataArray:
         """Massive values per text and layer: entries with M > lambda * mean(M), lambda and the mean by the protocol.

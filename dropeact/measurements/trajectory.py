@@ -23,6 +23,7 @@ from dropeact.measurements.core import OBSERVATION_LENGTH
 from dropeact.measurements.measuring import separator_in
 from dropeact.measurements.observe import observe
 from dropeact.measurements.progress import Progress
+from dropeact.one_model import finite_streams
 from dropeact.pairs import Pair
 from dropeact.store import Store
 
@@ -171,13 +172,13 @@ def stages(pair: Pair, snapshots: list[Path], device: str) -> Iterator[tuple[str
 
 
 def headline(seen: xr.Dataset) -> xr.Dataset:
-    """The quantities that the trajectory shows, from one observation; no sink rate where a score is not finite."""
+    """The quantities that the trajectory shows, from one observation; NaN where what they rest on is not finite."""
     scores = seen["sink_score"].sel(length=SINK_LENGTH, convention="without_first_query", drop=True)
     sinks = (scores >= SINK_THRESHOLD).where(scores.notnull())  # no comparison with NaN is true
     counts = seen["massive_count"].sel(site="attended", mean_over="layer", threshold=MASSIVE_THRESHOLD, drop=True)
     return xr.Dataset(
         {
-            "massive_count": counts,
+            "massive_count": counts.astype(np.float32).where(finite_streams(seen)),
             "sink_rate": sinks.mean("head", skipna=False).astype(np.float32),
             "first_norm": seen["first_norm"],
             "entropy": seen["entropy"],

@@ -21,12 +21,15 @@ CAPTION = (
     "Bands are 95 % intervals over texts."
 )
 QUANTITIES: tuple[tuple[str, Callable[[xr.Dataset], xr.DataArray]], ...] = (
-    ("loss (nats per token)", lambda data: data["nats"].mean("position_bin")),
-    ("massive Query values", lambda data: data["massive_count"].sel(tensor="query").sum("layer")),
-    ("massive Key values", lambda data: data["massive_count"].sel(tensor="key").sum("layer")),
-    ("share of sink heads", lambda data: data["sink_rate"].mean("layer")),
-    ("peak norm of the first token", lambda data: data["first_norm"].isel(depth=slice(1, None)).max("depth")),
-    ("smallest entropy (nats)", lambda data: data["entropy"].isel(depth=slice(1, None)).min("depth")),
+    ("loss (nats per token)", lambda data: data["nats"].mean("position_bin", skipna=False)),
+    ("massive Query values", lambda data: data["massive_count"].sel(tensor="query").sum("layer", skipna=False)),
+    ("massive Key values", lambda data: data["massive_count"].sel(tensor="key").sum("layer", skipna=False)),
+    ("share of sink heads", lambda data: data["sink_rate"].mean("layer", skipna=False)),
+    (
+        "peak norm of the first token",
+        lambda data: data["first_norm"].isel(depth=slice(1, None)).max("depth", skipna=False),
+    ),
+    ("smallest entropy (nats)", lambda data: data["entropy"].isel(depth=slice(1, None)).min("depth", skipna=False)),
 )
 HELD = {
     "nats": ("position_bin",),

@@ -12,7 +12,7 @@ from dropeact.files import read_dataset, write_dataset
 from dropeact.measurements import trajectory as trajectories
 from dropeact.measurements.trajectory import check_folder, check_snapshots, continued, headline, kept, tokens_of
 from dropeact.pairs import Pair
-from dropeact.report.trajectory_figure import CAPTION, caption
+from dropeact.report.trajectory_figure import CAPTION, QUANTITIES, caption
 from tests import synthetic_results as synthetic
 from tests.checkpoints import tiny
 
@@ -105,6 +105,22 @@ def test_a_layer_whose_scores_are_not_finite_has_no_sink_rate_against_hand_count
     assert np.isnan(shown["sink_rate"]).all()
     finite = headline(observed([[np.nan, 0.8, 0.8, 0.8], [0.8, 0.1, 0.1, 0.1]]))["sink_rate"]
     np.testing.assert_array_equal(finite, [[np.nan, 0.25]])
+
+
+@pytest.mark.parametrize(("broken", "left"), [("first_norm", [7.0, np.nan]), ("entropy", [7.0, np.nan])])
+def test_a_layer_whose_stream_is_not_finite_has_no_massive_values_against_hand_count(broken, left):
+    seen = observed([[0.1] * 4, [0.1] * 4])
+    seen[broken][0, 2] = np.inf  # after the second block
+    shown = headline(seen)["massive_count"]
+    np.testing.assert_array_equal(shown.sel(tensor=0, text="a"), left)
+
+
+def test_a_stage_with_a_layer_that_is_not_finite_is_drawn_as_a_gap():
+    seen = observed([[np.nan] * 4, [0.1] * 4])
+    seen["first_norm"][0, 1] = seen["entropy"][0, 1] = np.nan
+    stages = headline(seen.assign_coords(tensor=["query", "key", "value"])).expand_dims(stage=["RoPE"])
+    shown = {label: quantity(stages).item() for label, quantity in QUANTITIES}
+    assert [label for label, value in shown.items() if np.isnan(value)] == [label for label, _ in QUANTITIES[1:]]
 
 
 def test_no_two_stages_are_in_memory_at_once(tmp_path, monkeypatch):
