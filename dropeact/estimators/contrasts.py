@@ -24,13 +24,14 @@ RELATIVE_SPREAD = 1e-12  # below this a spread is rounding, not variation over t
 
 @dataclass(frozen=True)
 class Estimate:
-    """theta = mean(numerator) / mean(denominator), one entry per text; `floor` is the noise floor of the contrast."""
+    """theta = mean(numerator) / mean(denominator), one entry per text, named by `ids`; `floor` is its noise floor."""
 
     numerator: np.ndarray
     denominator: np.ndarray
     scale: Scale
     unit: str
     floor: float = 0.0
+    ids: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -164,13 +165,13 @@ def fieller(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, floa
 def mean(values: xr.DataArray, *, scale: Scale = "rate", unit: str, floor: float = 0.0) -> Estimate:
     """Mean over texts of one number per text."""
     per_text = one_per_text(values)
-    return Estimate(per_text, np.ones_like(per_text), scale, unit, floor)
+    return Estimate(per_text, np.ones_like(per_text), scale, unit, floor, names(values))
 
 
 def difference(drope: xr.DataArray, rope: xr.DataArray, *, unit: str, floor: float = 0.0) -> Estimate:
     """Mean over texts of the paired difference drope - rope."""
     first, second = paired(drope, rope)
-    return Estimate(first - second, np.ones_like(first), "difference", unit, floor)
+    return Estimate(first - second, np.ones_like(first), "difference", unit, floor, names(drope))
 
 
 def ratio(drope: xr.DataArray, rope: xr.DataArray, *, unit: str = "ratio", floor: float = 0.0) -> Estimate:
@@ -191,7 +192,7 @@ def ratio(drope: xr.DataArray, rope: xr.DataArray, *, unit: str = "ratio", floor
         raise Untestable(f"the denominator of the ratio has mean {second.mean():.3g}, which is not positive")
     if nothing:
         remark("The denominator is 0 in every text: no ratio is printed")
-    return Estimate(first, second, "ratio", unit, floor)
+    return Estimate(first, second, "ratio", unit, floor, names(drope))
 
 
 def exact(value: float, *, scale: Scale, unit: str) -> Estimate:
@@ -199,6 +200,11 @@ def exact(value: float, *, scale: Scale, unit: str) -> Estimate:
     if not np.isfinite(value):
         raise Untestable(f"the measured value is {value}")
     return Estimate(np.array([value], float), np.ones(1), scale, unit)
+
+
+def names(values: xr.DataArray) -> tuple[str, ...]:
+    """The ids of the texts; none where they are only counted."""
+    return tuple(map(str, values["text"].values)) if "text" in values.coords else ()
 
 
 def one_per_text(values: xr.DataArray) -> np.ndarray:

@@ -6,7 +6,7 @@ of t and a score test, which takes the spread of the distribution nearest to the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import inf, isfinite, sqrt
 
@@ -169,5 +169,5 @@ def ratio(after: xr.DataArray, before: xr.DataArray) -> Items:
 
 
 def _of(estimate: Estimate, *, least: float, most: float, fewest: float = 1.0) -> Items:
-    parts = (estimate.numerator, estimate.denominator, estimate.scale, estimate.unit, estimate.floor)
-    return Items(*parts, least, most, fewest)
+    held = {field.name: getattr(estimate, field.name) for field in fields(Estimate)}
+    return Items(**held, least=least, most=most, fewest=fewest)

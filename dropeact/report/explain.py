@@ -82,8 +82,11 @@ def columns(label: str, estimate: Estimate) -> list[str]:
     if (estimate.denominator == 1).all():  # a mean or a difference
         sides = {"value": estimate.numerator}
     values = np.column_stack(list(sides.values()))
-    rows = [f"{i:>4} {_cells(row)}" for i, row in enumerate(values, 1)]
-    return [f"text {''.join(f'{name:>14} ' for name in sides)} {label}", *rows, f"mean {_cells(values.mean(axis=0))}"]
+    ids = estimate.ids or tuple(str(i) for i in range(1, len(values) + 1))
+    width = max(map(len, (*ids, "text", "mean")))
+    rows = [f"{id:<{width}} {_cells(row)}" for id, row in zip(ids, values, strict=True)]
+    head = f"{'text':<{width}} {''.join(f'{name:>14} ' for name in sides)}{label}".rstrip()
+    return [head, *rows, f"{'mean':<{width}} {_cells(values.mean(axis=0))}"]
 
 
 def _cells(values: np.ndarray) -> str:
