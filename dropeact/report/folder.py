@@ -6,25 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from dropeact import bundled, pairs, published
-from dropeact.audit import Finding, audit
+from dropeact.audit import audit
 from dropeact.axes import InputError
 from dropeact.files import write_text
 from dropeact.measured import Measured, of_run
-from dropeact.report import (
-    ablation_figures,
-    knowledge_figures,
-    observe_figures,
-    observed,
-    retrieval_figures,
-    sensitivity,
-)
-from dropeact.report.audit_figure import audit_figure
-from dropeact.report.drawing import Figure, draw_stored
-from dropeact.report.figures import draw
-from dropeact.report.overview_figure import overview_figure
-from dropeact.report.render import findings
+from dropeact.report import observed
+from dropeact.report.gallery import gallery
+from dropeact.report.render import contents, findings, relative
 from dropeact.report.tables import complete
-from dropeact.report.trajectory_figure import trajectory_figure
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims, robustness
 from dropeact.verdicts.records import as_csv, as_json, read_verdicts
@@ -54,27 +43,15 @@ def write(
     folder = figure_folder(directory, target)
     with complete(directory):
         measured = of_run(store, run)
-        figures = drawn(measured, audited, folder, replace)
-        overview = overview_figure(judged, folder, replace=replace)
         strips = robustness.strips(measured, load_claims())
-        curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
-        text = findings(measured, run, judged, figures, audited, target, overview, strips, curves)
+        drawn = gallery(measured, judged, strips, audited, folder, replace=replace)
+        shown = contents(measured, run, judged, audited, strips, drawn, lambda figure: relative(figure.path, target))
+        text = findings(shown)
         if replace and (output is None or os.access(directory, os.W_OK)):  # of what is only read, the report alone
             write_text(directory / "verdicts.json", as_json(judged, provenance(measured, run)))
             write_text(directory / "records.csv", as_csv(judged))
     write_text(target, text)
     return target
-
-
-def drawn(measured: Measured, audited: Sequence[Finding], folder: Path, replace: bool) -> list[Figure]:
-    """Every figure of the report, painted where it is missing or to be replaced."""
-    figures = draw(measured, folder, replace=replace)
-    for further in (observe_figures, knowledge_figures, retrieval_figures, ablation_figures):
-        figures += draw_stored(further.DRAWINGS, measured, folder, replace=replace)
-    grown = trajectory_figure(measured.store.directory, folder, replace=replace)
-    if replace or not (folder / "audit.svg").is_file():
-        audit_figure(audited, folder / "audit.svg")
-    return [*figures, grown] if grown else figures
 
 
 def forgotten(directory: Path) -> str:

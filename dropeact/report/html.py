@@ -1,49 +1,31 @@
-"""Verdicts + measurements -> one self-contained HTML file: matrix, number lines, profiles, heat maps; no network."""
+"""Verdicts + measurements -> one self-contained HTML file: FINDINGS.md with filters, number lines and charts."""
 
 import json
-from collections import Counter
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from shutil import copytree
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from markupsafe import Markup
 
 from dropeact import bundled, published
-from dropeact.axes import COLUMNS
+from dropeact.audit import audit
+from dropeact.axes import SINK_THRESHOLD
 from dropeact.files import write_text
-from dropeact.measured import of_run
-from dropeact.report import effects, observed, words
+from dropeact.measured import Measured, of_run
+from dropeact.report import markdown
 from dropeact.report.again import command
-from dropeact.report.first_page import first_page
-from dropeact.report.html_charts import Chart, Heat, charts, heat_maps
-from dropeact.report.html_lines import NumberLine, number_line
+from dropeact.report.gallery import gallery
+from dropeact.report.html_charts import CHARTED, Heat, charts, heat_maps
+from dropeact.report.html_lines import number_line
 from dropeact.report.html_trajectory import trajectory
-from dropeact.report.observed import Table
-from dropeact.report.render import environment, written
-from dropeact.report.tables import complete, perplexities
+from dropeact.report.render import contents, environment
+from dropeact.report.tables import complete
 from dropeact.store import Store
-from dropeact.verdicts import Record, expected, judge, load_claims
-from dropeact.verdicts.records import by_experiment
-
-
-class Entry(NamedTuple):
-    """One record on the page: its number line, its definition, its own command, and a note on what was printed."""
-
-    record: Record
-    line: NumberLine | None
-    formula: str
-    command: str
-    printed: str
-
-
-class Section(NamedTuple):
-    """One experiment on the page."""
-
-    key: str
-    title: str
-    charts: list[Chart]
-    tables: list[Table]
-    entries: list[Entry]
+from dropeact.verdicts import Record, expected, judge, load_claims, robustness
 
 
 def write_html(directory: Path, *, records: Sequence[Record] | None = None, output: Path | None = None) -> Path:
@@ -53,71 +35,52 @@ def write_html(directory: Path, *, records: Sequence[Record] | None = None, outp
     lock = expected.load(run["pair"]["name"])
     judged = list(records) if records is not None else judge(directory, families=lock.families)
     target = output or directory / "report.html"
-    with complete(directory):
-        text = page(store, run, judged)
+    with complete(directory), TemporaryDirectory() as folder:
+        text = page(of_run(store, run), run, judged, Path(folder))
     write_text(target, text)
     return target
 
 
-def page(store: Store, run: Mapping[str, Any], records: Sequence[Record]) -> str:
-    """The text of the page; the same results give the same bytes."""
-    shown = [record for record in records if record.verdict != "not measured"]
-    view = of_run(store, run)
+def page(measured: Measured, run: Mapping[str, Any], records: Sequence[Record], folder: Path) -> str:
+    """The text of the page, its figures painted into `folder`; the same results give the same bytes."""
+    audited = audit(published.path("audit.toml"), published.path("evidence.json"))
+    strips = robustness.strips(measured, load_claims())
+    accepted = measured.store.directory / "figures"
+    if bundled.is_accepted(measured.store.directory) and accepted.is_dir():
+        copytree(accepted, folder, dirs_exist_ok=True)
+    drawn = gallery(measured, records, strips, audited, folder, replace=False)
+    shown = contents(measured, run, records, audited, strips, drawn, lambda figure: figure.path.name)
+    made = environment()
+    made.filters["markdown"] = partial(markdown.html, pictures={f.path.name: embedded(f.path) for f in drawn.every})
+    made.filters["headings"] = markdown.headings
+    return made.get_template("report.html.j2").render(shown | interactive(measured, run, shown))
+
+
+def interactive(measured: Measured, run: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows beside the contents of FINDINGS.md, or in the place of a figure."""
     folder = bundled.folder("report_templates") / "html"
-    heats = heat_maps(view)
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            run=run,
-            pair=run["pair"],
-            style=Markup((folder / "report.css").read_text("utf-8")),
-            script=Markup((folder / "report.js").read_text("utf-8")),
-            words=words,
-            counts=Counter(record.verdict for record in records),
-            sections=sections(shown, commands(store, run), charts(view), observed.tables(view)),
-            first=first_page(records, ()),
-            effects=effects.replications(store.directory),
-            sources=sorted({record.source for record in shown}),
-            written=written(view),
-            heats=heats,
-            heat_data=scores(heats),
-            trajectory=trajectory(store.directory),
-            losses=perplexities(store, run),
-            noise=observed.noise(view),
-            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in COLUMNS],
-        )
-    )
+    drawn, heats = charts(measured), heat_maps(measured)
+    return {
+        "style": Markup((folder / "report.css").read_text("utf-8")),
+        "script": Markup((folder / "report.js").read_text("utf-8")),
+        "lines": {record.key: number_line(record) for record in shown["records"]},
+        "commands": {id: command(measured.store, run, claim) for id, claim in load_claims().items()},
+        "sources": sorted({record.source for record in shown["records"]}),
+        "figures": {
+            key: [f for f in figures if f.path.stem not in CHARTED] for key, figures in shown["figures"].items()
+        },
+        "charts": {key: [chart for chart in drawn if chart.experiment == key] for key, *_ in shown["experiments"]},
+        "heats": heats,
+        "charted": {f.path.stem: f for figures in shown["figures"].values() for f in figures},
+        "threshold": SINK_THRESHOLD,
+        "heat_data": scores(heats),
+        "trajectory": trajectory(measured.store.directory),
+    }
 
 
-def sections(
-    records: Sequence[Record], again: Mapping[str, str], drawn: Sequence[Chart], tables: Mapping[str, list[Table]]
-) -> list[Section]:
-    """Records, charts and tables by experiment, in the order of the report."""
-    claims, printed = load_claims(), {id: entry.note for id, entry in published.claims().items()}
-    keys = sorted({r.experiment for r in records}, key=by_experiment)
-    made = []
-    for key in keys:
-        entries = [
-            Entry(
-                r,
-                number_line(r),
-                claims[r.id].formula if r.id in claims else "",
-                again.get(r.id, ""),
-                printed.get(r.id, ""),
-            )
-            for r in records
-            if r.experiment == key
-        ]
-        title = words.EXPERIMENTS.get(key, key)
-        shown = [chart for chart in drawn if chart.experiment == key]
-        made.append(Section(key, title, shown, tables.get(key, []), entries))
-    return made
-
-
-def commands(store: Store, run: Mapping[str, Any]) -> dict[str, str]:
-    """Claim -> the command that measures the pair again and judges it."""
-    return {id: command(store, run, claim) for id, claim in load_claims().items()}
+def embedded(path: Path) -> str:
+    """A figure as an address that holds it, so that the page needs no other file."""
+    return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"
 
 
 def scores(heats: Sequence[Heat]) -> str:

@@ -1,18 +1,34 @@
 """Measurements -> the page's charts: profiles over layers with 95 % bands, and layer x head maps of sink scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import TENSORS
+from dropeact.axes import SINK_LENGTH, SINK_THRESHOLD, TENSORS
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
 from dropeact.report.html_lines import ticks
 from dropeact.report.words import NAMES, number
 
 SIZE = 1000  # the charts' own units, both ways
+QUERIES = f"queries 1 to {SINK_LENGTH - 1}"
+X_TITLES = {
+    "layer": "layer",
+    "depth": "depth (0 = embeddings, l + 1 = after block l)",
+    "position": "position in the text (first token of a bin)",
+    "tokens": "tokens of recalibration",
+}
+CHARTED = {
+    "massive-values": [f"chart-massive-{tensor}" for tensor in TENSORS],
+    "sink-rate": ["chart-sink-rate"],
+    "first-norm": ["chart-first_norm", "chart-other_norm_median"],
+    "entropy": ["chart-entropy", "chart-entropy_without_first"],
+    "loss": ["chart-nats"],
+    "sink-heads": ["sink-scores"],
+    "trajectory": ["trajectory"],
+}  # figures of FINDINGS.md -> the elements of the page that stand in their place
 
 
 class Series(NamedTuple):
@@ -33,7 +49,8 @@ class Chart(NamedTuple):
     title: str
     caption: str
     over: str
-    unit: str
+    x_title: str
+    y_title: str
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     marks: list[float]
@@ -49,80 +66,110 @@ class Heat(NamedTuple):
     hundredths: list[list[int | None]]
 
 
-def charts(view: Measured) -> list[Chart]:
-    """Every profile whose measurements are stored."""
-    try:
-        models = view.columns
-        observed = [model.observations for model in models]
-        writes = sorted(set(view.write_layers.values()))
-    except MissingMeasurement:
-        return []
-    written = "The dotted line marks the layer that writes the first token's norm."
-    made = [
-        profile(
+class Profile(NamedTuple):
+    """A chart over layers, depths or positions: where it belongs, what it says, and what it reads of a model."""
+
+    id: str
+    experiment: str
+    title: str
+    y_title: str
+    caption: str
+    read: Callable[[Model], xr.DataArray]
+    over: str = "layer"
+    log: bool = False
+
+
+BANDS = "Mean over texts with 95 % intervals."
+WRITTEN = f"{BANDS} The dotted line marks the layer that writes the first token's norm."
+PROFILES = (
+    *(
+        Profile(
             f"massive-{tensor}",
             "1",
             f"Massive {tensor.capitalize()} values",
-            written,
-            "layer",
-            "massive values",
-            [(model, model.counts(tensor)) for model in models],
-            marks=writes,
+            f"massive {tensor.capitalize()} values",
+            WRITTEN,
+            lambda model, tensor=tensor: model.counts(tensor),
         )
         for tensor in TENSORS
-    ]
-    rates = [(model, model.sink_rate()) for model in models]
-    made.append(
-        profile(
-            "sink-rate",
-            "4",
-            "Attention sinks",
-            "Share of heads that give the first key at least 0.3 of their attention, queries 1 to 63.",
-            "layer",
-            "share of heads",
-            rates,
-            marks=writes,
-        )
-    )
-    for variable, experiment, title, over, unit, caption, log in MORE:
-        values = [(model, data[variable]) for model, data in zip(models, observed, strict=True)]
-        made.append(profile(variable, experiment, title, caption, over, unit, values, log=log))
-    return made
-
-
-MORE = (
-    ("first_norm", "4", "Norm of the first token", "depth", "norm, logarithmic", "Residual stream, raw.", True),
-    ("entropy", "4", "Entropy of the representations", "depth", "nats", "All tokens of a text.", False),
-    (
+    ),
+    Profile(
+        "sink-rate",
+        "4",
+        "Attention sinks",
+        f"share of sink heads (τ = {SINK_THRESHOLD})",
+        f"Heads that give the first key at least {SINK_THRESHOLD} of their attention, {QUERIES}. {WRITTEN}",
+        lambda model: model.sink_rate(),
+    ),
+    Profile(
+        "first_norm",
+        "4",
+        "Norm of the first token",
+        "norm (logarithmic)",
+        f"Residual stream, raw. {BANDS}",
+        lambda model: model.observations["first_norm"],
+        "depth",
+        True,
+    ),
+    Profile(
+        "other_norm_median",
+        "4",
+        "Norm of the other tokens",
+        "norm (logarithmic)",
+        f"The median of all tokens but the first. {BANDS}",
+        lambda model: model.observations["other_norm_median"],
+        "depth",
+        True,
+    ),
+    Profile(
+        "entropy",
+        "4",
+        "Entropy of the representations",
+        "entropy (nats)",
+        f"All tokens of a text. {BANDS}",
+        lambda model: model.observations["entropy"],
+        "depth",
+    ),
+    Profile(
         "entropy_without_first",
         "4",
         "Entropy without the first token",
+        "entropy (nats)",
+        f"What the valley leaves when the first token is taken out. {BANDS}",
+        lambda model: model.observations["entropy_without_first"],
         "depth",
-        "nats",
-        "What the valley leaves when the first token is taken out.",
-        False,
     ),
-    ("nats", "upstream", "Loss by position", "position_bin", "nats per token", "Bins of 128 target tokens.", False),
+    Profile(
+        "nats",
+        "upstream",
+        "Loss by position",
+        "loss (nats per token)",
+        f"Bins of 128 target tokens. {BANDS}",
+        lambda model: model.observations["nats"],
+        "position_bin",
+    ),
 )
 
 
-def profile(
-    id: str,
-    experiment: str,
-    title: str,
-    caption: str,
-    over: str,
-    unit: str,
-    values: Sequence[tuple[Model, xr.DataArray]],
-    *,
-    marks: Sequence[int] = (),
-    log: bool = False,
-) -> Chart:
-    """Mean over texts of each model's `values` (text, `over`), with the pointwise 95 % interval."""
-    x = values[0][1][over].values.astype(float)
-    bands = [(model.name, NAMES[model.name], *mean_and_half_width(v)) for model, v in values]
+def charts(view: Measured) -> list[Chart]:
+    """Every profile whose measurements are stored; where it is over layers, with the write layers marked."""
+    try:
+        writes = sorted(set(view.write_layers.values()))
+        return [profile(spec, view.columns, writes if spec.over == "layer" else ()) for spec in PROFILES]
+    except MissingMeasurement:
+        return []
+
+
+def profile(spec: Profile, models: Sequence[Model], marks: Sequence[int]) -> Chart:
+    """Mean over texts of what is read of each model (text, over), with the pointwise 95 % interval."""
+    values = [spec.read(model) for model in models]
+    bands = [(m.name, NAMES[m.name], *mean_and_half_width(v)) for m, v in zip(models, values, strict=True)]
     drawn = [(style, name, center, np.nan_to_num(half)) for style, name, center, half in bands]
-    return chart(id, experiment, title, caption, over.replace("_bin", ""), unit, x, drawn, marks=marks, log=log)
+    over = spec.over.removesuffix("_bin")
+    x = values[0][spec.over].values.astype(float)
+    return chart(
+        spec.id, spec.experiment, spec.title, spec.caption, over, spec.y_title, x, drawn, marks=marks, log=spec.log
+    )
 
 
 def chart(
@@ -131,7 +178,7 @@ def chart(
     title: str,
     caption: str,
     over: str,
-    unit: str,
+    y_title: str,
     x: np.ndarray,
     drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray]],
     *,
@@ -168,13 +215,19 @@ def chart(
         title=title,
         caption=caption,
         over=over,
-        unit=unit,
-        x_ticks=[(across(value), f"{value:,g}") for value in ticks(start, end)],
-        y_ticks=[(round(100 * (v - low) / (high - low), 2), f"{10**v:,g}" if log else f"{v:,g}") for v in rows],
+        x_title=X_TITLES[over],
+        y_title=y_title,
+        x_ticks=[(across(value), plain(value)) for value in ticks(start, end)],
+        y_ticks=[(round(100 * (v - low) / (high - low), 2), plain(10**v if log else v)) for v in rows],
         marks=[across(mark) for mark in marks],
-        steps=[(across(value), f"{value:,g}") for value in x],
+        steps=[(across(value), plain(value)) for value in x],
         series=made,
     )
+
+
+def plain(value: float) -> str:
+    """A place on an axis in full: 1,000,000, and not 1e+06."""
+    return f"{value:,.10g}"
 
 
 def heat_maps(view: Measured) -> list[Heat]:

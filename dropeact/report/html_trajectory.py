@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from dropeact.estimators.contrasts import mean_and_half_width
-from dropeact.report.html_charts import Chart, chart
+from dropeact.report.html_charts import BANDS, Chart, chart
 from dropeact.report.trajectory_figure import FILE, QUANTITIES, read_trajectory
 from dropeact.report.words import NAMES
 
@@ -30,6 +30,5 @@ def drawn(id: str, label: str, values: xr.DataArray) -> Chart:
         ("rope", NAMES["rope"], level, np.zeros_like(level)),
         ("drope", "under recalibration", center[stages], half[stages]),
     ]
-    title, _, unit = label.partition(" (")
-    title = title[0].upper() + title[1:]
-    return chart(id, "", title, "", "tokens", unit.rstrip(")"), tokens[stages], series)
+    title = label.partition(" (")[0]
+    return chart(id, "", title[0].upper() + title[1:], BANDS, "tokens", label, tokens[stages], series)

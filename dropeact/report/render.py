@@ -1,8 +1,8 @@
-"""Records and measurements -> the text of FINDINGS.md, through templates that fail on anything undefined."""
+"""Records and measurements -> what the report says, through templates that fail on anything undefined."""
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from dropeact.report.distance import falls_short
 from dropeact.report.drawing import Figure
 from dropeact.report.extent import extents
 from dropeact.report.first_page import first_page, unlabelled
+from dropeact.report.gallery import Gallery
 from dropeact.report.tables import perplexities
 from dropeact.verdicts import Record, load_claims
 from dropeact.verdicts.records import by_experiment
@@ -38,7 +39,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         name: getattr(words, name)
-        for name in ("number", "measured", "interval", "region", "published", "headline", "parts")
+        for name in ("number", "measured", "interval", "region", "published", "headline", "parts", "anchor")
     }
     made.filters["mark"] = lambda record: words.MARKS[record.verdict]
     made.filters |= {"replication": effects.sentence, "effect_ratio": effects.ratio, "unlabelled": unlabelled}
@@ -46,56 +47,55 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def findings(
+def findings(contents: Mapping[str, Any]) -> str:
+    """The text of FINDINGS.md."""
+    return environment().get_template("FINDINGS.md.j2").render(contents)
+
+
+def contents(
     measured: Measured,
     run: Mapping[str, Any],
     records: Sequence[Record],
-    figures: Sequence[Figure],
     audited: Sequence[Finding],
-    target: Path,
-    overview: Figure | None,
     strips: Mapping[str, Strip],
-    curves: Figure | None,
-) -> str:
-    """The text of FINDINGS.md; links to figures are relative to `target`."""
+    drawn: Gallery,
+    link: Callable[[Figure], str],
+) -> dict[str, Any]:
+    """What either form of the report shows, under the names that the templates use."""
     judged = [record for record in records if record.verdict != "not measured"]
     experiments = sorted({r.experiment for r in judged}, key=by_experiment)
-    return (
-        environment()
-        .get_template("FINDINGS.md.j2")
-        .render(
-            run=run,
-            pair=run["pair"],
-            counts=Counter(record.verdict for record in records),
-            marks=words.MARKS,
-            records=judged,
-            experiments=[
-                (e, words.EXPERIMENTS.get(e, e), [r for r in judged if r.experiment == e]) for e in experiments
-            ],
-            figures={e: [f for f in figures if f.experiment == e] for e in experiments},
-            link=lambda figure: relative(figure.path, target),
-            findings=audited,
-            first=first_page(records, audited),
-            effects=effects.replications(measured.store.directory),
-            overview=overview,
-            strips={id: sensitivity.line(strip) for id, strip in strips.items()},
-            curves=curves,
-            long_lengths=measured.pair.long_lengths,
-            turned=turned(judged, strips),
-            written=written(measured),
-            formulas={id: " ".join(claim.formula.split()) for id, claim in load_claims().items()},
-            printed=published.claims(),
-            contrasts=contrasts(measured),
-            controls=controls(measured),
-            doses=doses(measured),
-            observed=observed.tables(measured),
-            noise=observed.noise(measured),
-            audit_figure=relative(figures[0].path.with_name("audit.svg"), target),
-            losses=perplexities(measured.store, run),
-            extents=extents(measured.store, run),
-            checkpoints=[(words.NAMES[c], run["checkpoints"][c]) for c in COLUMNS],
-        )
-    )
+    return {
+        "run": run,
+        "pair": run["pair"],
+        "counts": Counter(record.verdict for record in records),
+        "marks": words.MARKS,
+        "records": judged,
+        "experiments": [
+            (e, words.EXPERIMENTS.get(e, e), [r for r in judged if r.experiment == e]) for e in experiments
+        ],
+        "figures": {e: [f for f in drawn.experiments if f.experiment == e] for e in experiments},
+        "link": link,
+        "findings": audited,
+        "first": first_page(records, audited),
+        "effects": effects.replications(measured.store.directory),
+        "overview": drawn.overview,
+        "strips": {id: sensitivity.line(strip) for id, strip in strips.items()},
+        "curves": drawn.curves,
+        "long_lengths": measured.pair.long_lengths,
+        "turned": turned(judged, strips),
+        "written": written(measured),
+        "formulas": {id: claim.formula for id, claim in load_claims().items()},
+        "printed": published.claims(),
+        "contrasts": contrasts(measured),
+        "controls": controls(measured),
+        "doses": doses(measured),
+        "observed": observed.tables(measured),
+        "noise": observed.noise(measured),
+        "audit_figure": link(drawn.audit),
+        "losses": perplexities(measured.store, run),
+        "extents": extents(measured.store, run),
+        "checkpoints": [(words.NAMES[c], run["checkpoints"][c]) for c in COLUMNS],
+    }
 
 
 def turned(records: Sequence[Record], strips: Mapping[str, Strip]) -> list[tuple[Record, str]]:

@@ -17,7 +17,7 @@ from dropeact.report.drawing import COLOURS, STYLE, Figure, save
 FILE = "trajectory.nc"
 TITLE = "How the reorganisation forms during recalibration"
 CAPTION = (
-    "Eight passages; 0 tokens is the RoPE model with its rotation just dropped, dashed lines are RoPE itself. "
+    "{} passages; 0 tokens is the RoPE model with its rotation just dropped, level lines are RoPE itself. "
     "Bands are 95 % intervals over texts."
 )
 QUANTITIES: tuple[tuple[str, Callable[[xr.Dataset], xr.DataArray]], ...] = (
@@ -78,7 +78,8 @@ def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) ->
 def caption(data: xr.Dataset) -> str:
     """The caption, with the arm where texts do not begin as they are; older trajectories name none and do."""
     arm = data.attrs.get("arm", "first")
-    return CAPTION if arm == "first" else f"{CAPTION} Texts begin in the {arm} arm."
+    said = CAPTION.format(data.sizes["text"])
+    return said if arm == "first" else f"{said} Texts begin in the {arm} arm."
 
 
 def paint(axes: Axes, values: xr.DataArray, label: str) -> None:

@@ -96,7 +96,7 @@ def figure(value: Any) -> str:
     """A published figure: a number, or several."""
     if isinstance(value, (list, tuple)):
         return ", ".join(figure(item) for item in value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"
 
 
 def headline(record: Record) -> str:
@@ -106,7 +106,7 @@ def headline(record: Record) -> str:
         return f"{named(part)} {figure(figures[part])}"
     if "change" in figures:
         return f"{100 * figures['change']:+.3g}%"
-    for key, form in (("ratio", "{:g}×"), ("rate", "{:.1%}"), ("difference", "{:+g}"), ("r", "r = {:g}")):
+    for key, form in (("ratio", "{:,g}×"), ("rate", "{:.1%}"), ("difference", "{:+g}"), ("r", "r = {:g}")):
         if key in figures and not isinstance(figures[key], (list, tuple)):
             return form.format(figures[key])
     shown = [f"{named(key)} {figure(value)}" for key, value in figures.items() if not key.endswith("_sd")]
@@ -127,6 +127,11 @@ def named(key: str) -> str:
     if key.isdigit():
         return f"{int(key):,} tokens"
     return " ".join(NAMES.get(word, SHORT.get(word, word)) for word in key.split("_"))
+
+
+def anchor(record: Record) -> str:
+    """Where a link to the record leads in either form of the report; a claim has one record besides its magnitude."""
+    return f"{record.id}-magnitude" if record.kind == "magnitude" else record.id
 
 
 def parts(record: Record) -> str:

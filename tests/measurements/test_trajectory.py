@@ -147,10 +147,10 @@ def test_a_trajectory_in_another_arm_is_not_gone_on_from(tmp_path, monkeypatch):
         trajectories.trajectory([tmp_path], Pair("tiny", "rope", "drope", primary_arm="bos"), earlier=stages(100))
 
 
-def test_the_accepted_trajectory_names_no_arm_and_is_captioned_as_before():
+def test_the_accepted_trajectory_names_no_arm_and_neither_does_its_caption():
     accepted = read_dataset(bundled.folder("results") / "smollm2-135m" / trajectories.FILE)
     assert trajectories.arm_of(accepted) == "first"
-    assert caption(accepted) == CAPTION
+    assert caption(accepted) == CAPTION.format(8)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"source": {"id": "x"}}', '{"tokens": 5}'])

@@ -13,7 +13,7 @@ from dropeact import bundled
 from dropeact.axes import InputError
 from dropeact.pairs import DEFAULT
 from dropeact.report import accept as module
-from dropeact.report import figures
+from dropeact.report import figures, gallery
 from dropeact.report import folder as report
 from dropeact.report.accept import CLOSE, OPEN, TRAJECTORY, accept, trajectory_of
 from dropeact.store import Store
@@ -80,7 +80,7 @@ def checkout(known, tmp_path, monkeypatch):
     (home / "README.md").write_text(f"before\n{OPEN}\n{CLOSE}\nafter\n")
     monkeypatch.setattr(bundled, "_PACKAGE", home / "dropeact")
     monkeypatch.setattr(report.robustness, "strips", lambda *_: {})  # these, and all figures but one, take seconds
-    monkeypatch.setattr(report, "audit_figure", lambda _, path: path.touch())
+    monkeypatch.setattr(gallery, "audit_figure", lambda _, path: path.touch())
     monkeypatch.setattr(figures, "DRAWINGS", figures.DRAWINGS[-1:])
     accept(measured(tmp_path / "first"))
     return home

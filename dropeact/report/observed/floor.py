@@ -10,6 +10,7 @@ from dropeact.report.words import number
 from dropeact.verdicts.records import finite
 
 PREFIX = "absolute_"
+TITLE = "Noise floor: how far stored variables moved when the same texts were measured again"
 COMPARISONS = {
     "repeat": "the same pass again",
     "threads": "one or two threads",
@@ -27,6 +28,7 @@ class Noise(NamedTuple):
     comparisons: list[str]
     rows: list[tuple[str, list[str]]]
     caption: str
+    title: str = TITLE
 
 
 def floors(measured: Measured) -> dict[str, float | None]:
