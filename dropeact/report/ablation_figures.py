@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
-from dropeact.report.drawing import COLOURS, Drawing, band, mark_write, mosaic
+from dropeact.report.drawing import COLOURS, WRITTEN, Drawing, band, mark_write, mosaic
 from dropeact.report.words import NAMES
 
 STUDY_LAYER = 1
@@ -24,8 +24,8 @@ BARS = {
     "next-largest": "next largest, zeroed",
     "random": "random, zeroed",
     "smallest": "smallest, zeroed",
-    "top1-mean": "top of each head, mean",
-    "bottom1-mean": "bottom of each head, mean",
+    "top1-mean": "top of each head, at its mean",
+    "bottom1-mean": "bottom of each head, at its mean",
     "first-mlp": "first token's MLP at w",
     "first-value": "first token's value at w",
     "first-values": "first token's values",
@@ -40,13 +40,10 @@ def paint_atlas(panels: Sequence[Axes], measured: Measured) -> None:
     norm = PowerNorm(0.5, vmin=0, vmax=top)
     for axes, (model, increases) in zip(panels, drawn, strict=False):
         mesh = mosaic(axes, increases.clip(min=0), norm=norm)
-        axes.set_yticks(np.arange(len(ROWS)) + 0.5, list(ROWS.values()) if axes is panels[0] else [""] * len(ROWS))
+        axes.set_yticks(np.arange(len(ROWS)), list(ROWS.values()) if axes is panels[0] else [""] * len(ROWS))
         axes.set(title=NAMES[model.name], xlabel="layer")
-        axes.set_xticks(
-            np.arange(0, increases.shape[1], 5) + 0.5, [str(layer) for layer in range(0, increases.shape[1], 5)]
-        )
         for layer in sorted(set(measured.write_layers.values())):
-            axes.axvline(layer + 0.5, color="white", lw=0.7, linestyle=":")
+            axes.axvline(layer, color="white", lw=0.7, linestyle=":")
         if model is drawn[-1][0]:
             axes.figure.colorbar(mesh, ax=list(panels), label="loss increase (nats per token)", shrink=0.9)
     for axes in panels[len(drawn) :]:
@@ -120,8 +117,8 @@ DRAWINGS = {
             "ablation-atlas",
             "6",
             "Loss without a part of one layer",
-            "Mean increase over 96 tokens of half of the passages, zero in the place of what is left out; the dotted "
-            "line is the layer that writes the first token's norm.",
+            "Mean increase over 96 tokens of half of the passages, zero in the place of what is left out; a decrease "
+            f"is shown as none, and colours go by the square root. {WRITTEN}",
             paint_atlas,
             3,
         ),
@@ -139,8 +136,9 @@ DRAWINGS = {
             "ablation-bars",
             "2",
             "Loss with channels replaced, or the first token changed",
-            "With 95 % intervals over texts. Zeroed channels are as many in all models; w is the layer that writes the "
-            "first token's norm.",
+            "With 95 % intervals over texts. Zeroed channels are as many in all models; the largest (top) or smallest "
+            "(bottom) channel of each head is held at its mean over the text; first token's MLP and value left out, at "
+            "w, the layer that writes its norm, or in all layers.",
             paint_bars,
         ),
     ),
@@ -149,8 +147,9 @@ DRAWINGS = {
             "cached-ablation",
             "4",
             "The write layer's MLP left out while decoding from the cache",
-            "Loss of 32 tokens read one by one after a prompt of 64. A hook on index 0 of each call removes the MLP of "
-            "every token written, too; the study's generation tasks were run with such hooks.",
+            "Loss of 32 tokens read one by one after a prompt of 64, with 95 % intervals over texts. A hook on index 0 "
+            "of each call removes the MLP of every token written, too; the study's generation tasks were run with such "
+            "hooks.",
             paint_decoded,
         ),
     ),

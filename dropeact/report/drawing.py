@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 
+from dropeact.axes import SINK_LENGTH
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.files import write_bytes
 from dropeact.measured import Measured, Model
@@ -24,6 +26,11 @@ COLOURS = {
     "dropped": "#999999",
     "drope": "#D55E00",
 }  # Okabe and Ito: distinct to colour-blind readers
+ACROSS = 3  # panels side by side that a page shows at their own size
+QUERIES = f"queries 1 to {SINK_LENGTH - 1}"
+BANDS = "Mean over texts with 95 % intervals."
+WRITTEN = "The dotted line marks the layer that writes the first token's norm."
+DEPTH = "depth (0 = embeddings, l + 1 = after block l)"
 DASHES: dict[str, Any] = {"rope": "-", "dropped": (0, (1, 1)), "drope": "--"}
 STYLE: Any = {
     "svg.hashsalt": "dropeact",
@@ -72,8 +79,10 @@ class Drawing:
         path = folder / f"{self.name}.svg"
         if replace or not path.is_file():
             with mpl.rc_context(STYLE):
-                canvas = Canvas(figsize=(3.4 * self.panels if self.panels > 1 else 6.0, 2.8))
-                self.paint(list(np.atleast_1d(canvas.subplots(1, self.panels))), measured)
+                rows = ceil(self.panels / ACROSS)
+                columns = ceil(self.panels / rows)
+                canvas = Canvas(figsize=(3.4 * columns if columns > 1 else 6.0, 2.8 * rows))
+                self.paint(list(np.ravel(canvas.subplots(rows, columns))), measured)
                 save(canvas, path)
         return Figure(path, self.title, self.caption, self.experiment)
 
@@ -97,11 +106,10 @@ def band(axes: Axes, x: np.ndarray, values: xr.DataArray, model: Model) -> None:
 
 
 def mosaic(axes: Axes, cells: np.ndarray, **scale: Any) -> AxesImage:
-    """A colour per cell, rows downwards, cell (i, j) at j..j+1, i..i+1; an SVG keeps one pixel a cell."""
+    """A colour per cell, rows downwards, cell (i, j) around that point; an SVG keeps one pixel a cell."""
     rows, columns = cells.shape
-    return axes.imshow(
-        cells, cmap="viridis", interpolation="none", aspect="auto", extent=(0, columns, rows, 0), **scale
-    )
+    around = (-0.5, columns - 0.5, rows - 0.5, -0.5)
+    return axes.imshow(cells, cmap="viridis", interpolation="none", aspect="auto", extent=around, **scale)
 
 
 def mark_write(axes: Axes, measured: Measured) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from dropeact.axes import SINK_THRESHOLD, TENSORS
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured
-from dropeact.report.drawing import COLOURS, DASHES, Drawing, Figure, band, mark_write
+from dropeact.report.drawing import BANDS, COLOURS, DASHES, DEPTH, QUERIES, WRITTEN, Drawing, Figure, band, mark_write
 from dropeact.report.words import NAMES
 
 
@@ -48,7 +48,7 @@ def paint_disruption(panels: Sequence[Axes], measured: Measured) -> None:
             error_kw={"lw": 1},
         )
     axes.set_xticks(range(len(names)), ["massive", "random, as many", "random, norm-matched"])
-    axes.set(ylabel="loss increase (nats per token)")
+    axes.set(xlabel="channels zeroed in every layer", ylabel="loss increase (nats per token)")
     axes.axhline(0, color="black", lw=0.6)
     axes.legend(frameon=False)
 
@@ -58,7 +58,7 @@ def paint_sinks(panels: Sequence[Axes], measured: Measured) -> None:
     for model in measured.columns:
         rates = model.sink_rate()
         band(panels[0], rates["layer"].values, rates, model)
-    panels[0].set(xlabel="layer", ylabel=f"share of sink heads (tau = {SINK_THRESHOLD})", ylim=(-0.02, 1.02))
+    panels[0].set(xlabel="layer", ylabel=f"share of sink heads (τ = {SINK_THRESHOLD})", ylim=(-0.02, 1.02))
     mark_write(panels[0], measured)
     panels[0].legend(frameon=False)
 
@@ -69,7 +69,7 @@ def paint_first_norm(panels: Sequence[Axes], measured: Measured) -> None:
         band(panels[0], model.first_norm["depth"].values, model.first_norm, model)
         other = model.observations["other_norm_median"].mean("text")
         panels[0].plot(other["depth"], other, color=COLOURS[model.name], lw=0.7, linestyle=DASHES[model.name])
-    panels[0].set(yscale="log", xlabel="depth (0 = embeddings, l + 1 = after block l)", ylabel="norm")
+    panels[0].set(yscale="log", xlabel=DEPTH, ylabel="norm")
     panels[0].legend(frameon=False)
 
 
@@ -81,7 +81,7 @@ def paint_entropy(panels: Sequence[Axes], measured: Measured) -> None:
         for model in measured.columns:
             values = model.observations[variable]
             band(axes, values["depth"].values, values, model)
-        axes.set(title=title, xlabel="depth", ylabel="entropy (nats)" if variable == "entropy" else "")
+        axes.set(title=title, xlabel=DEPTH, ylabel="entropy (nats)" if variable == "entropy" else "")
     panels[0].legend(frameon=False)
 
 
@@ -99,7 +99,7 @@ DRAWINGS = (
         "massive-values",
         "1",
         "Massive values by layer",
-        "Mean over texts with 95 % intervals; the dotted line is the layer that writes the first token's norm.",
+        f"{BANDS} {WRITTEN}",
         paint_counts,
         3,
     ),
@@ -107,31 +107,31 @@ DRAWINGS = (
         "disruption",
         "2",
         "Loss with massive values zeroed, and with as many random ones",
-        "Equal dose in all three models, chosen on the other half of the texts; of random dimensions of the same "
-        "squared norm many more.",
+        f"Equal dose in all three models, chosen on the other half of the texts; of random dimensions of the same "
+        f"squared norm (norm-matched) many more. {BANDS}",
         paint_disruption,
     ),
     Drawing(
         "sink-rate",
         "4",
         "Share of attention sinks by layer",
-        "Heads that give the first key at least 0.3 of their attention, queries 1 to 63.",
+        f"Heads that give the first key at least {SINK_THRESHOLD} of their attention, {QUERIES}. {BANDS} {WRITTEN}",
         paint_sinks,
     ),
     Drawing(
         "first-norm",
         "4",
         "Norm of the first token through the layers",
-        "Thin lines: the median of all other tokens.",
+        f"Residual stream, raw. {BANDS} Thin lines: the median of all other tokens.",
         paint_first_norm,
     ),
     Drawing(
         "entropy",
         "4",
         "Entropy of the representations",
-        "Without the first token the valley shows what the other tokens do.",
+        f"{BANDS} Right, without the first token, the valley shows what the other tokens do.",
         paint_entropy,
         2,
     ),
-    Drawing("loss", "upstream", "Loss by position", "Mean over the passages in bins of 128 target tokens.", paint_loss),
+    Drawing("loss", "upstream", "Loss by position", f"Bins of 128 target tokens. {BANDS}", paint_loss),
 )

@@ -6,17 +6,17 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from dropeact.axes import SINK_LENGTH, SINK_THRESHOLD, TENSORS
+from dropeact.axes import SINK_THRESHOLD, TENSORS
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.measured import Measured, MissingMeasurement, Model
+from dropeact.report.drawing import BANDS, DEPTH, QUERIES, WRITTEN
 from dropeact.report.html_lines import ticks
 from dropeact.report.words import NAMES, number
 
 SIZE = 1000  # the charts' own units, both ways
-QUERIES = f"queries 1 to {SINK_LENGTH - 1}"
 X_TITLES = {
     "layer": "layer",
-    "depth": "depth (0 = embeddings, l + 1 = after block l)",
+    "depth": DEPTH,
     "position": "position in the text (first token of a bin)",
     "tokens": "tokens of recalibration",
 }
@@ -79,8 +79,6 @@ class Profile(NamedTuple):
     log: bool = False
 
 
-BANDS = "Mean over texts with 95 % intervals."
-WRITTEN = f"{BANDS} The dotted line marks the layer that writes the first token's norm."
 PROFILES = (
     *(
         Profile(
@@ -88,7 +86,7 @@ PROFILES = (
             "1",
             f"Massive {tensor.capitalize()} values",
             f"massive {tensor.capitalize()} values",
-            WRITTEN,
+            f"{BANDS} {WRITTEN}",
             lambda model, tensor=tensor: model.counts(tensor),
         )
         for tensor in TENSORS
@@ -98,7 +96,7 @@ PROFILES = (
         "4",
         "Attention sinks",
         f"share of sink heads (τ = {SINK_THRESHOLD})",
-        f"Heads that give the first key at least {SINK_THRESHOLD} of their attention, {QUERIES}. {WRITTEN}",
+        f"Heads that give the first key at least {SINK_THRESHOLD} of their attention, {QUERIES}. {BANDS} {WRITTEN}",
         lambda model: model.sink_rate(),
     ),
     Profile(

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from dropeact.estimators.contrasts import mean_and_half_width
-from dropeact.report.html_charts import BANDS, Chart, chart
+from dropeact.report.drawing import BANDS
+from dropeact.report.html_charts import Chart, chart
 from dropeact.report.trajectory_figure import FILE, QUANTITIES, read_trajectory
 from dropeact.report.words import NAMES
 

@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from dropeact.estimators import items, tasks
 from dropeact.measured import Measured
 from dropeact.report.drawing import COLOURS, Drawing
-from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, TICKS, paint_hidden
+from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, SAID, TICKS, paint_hidden
 from dropeact.report.words import NAMES
+
+BOTH = "Both: massive values zeroed and the first token's MLP left out."
 
 
 def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
@@ -29,10 +31,11 @@ def paint_accuracy(panels: Sequence[Axes], measured: Measured) -> None:
             title=task.capitalize(),
             ylim=(0, ABOVE),
             yticks=TICKS,
-            ylabel="share of facts right" if task == "cities" else "",
+            ylabel="share of facts right",
         )
     panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
     paint_hidden(panels[-1], measured)
+    panels[-1].set_ylabel("share of numbers found")
 
 
 def paint_parsing(panels: Sequence[Axes], measured: Measured) -> None:
@@ -58,7 +61,7 @@ DRAWINGS = {
             "Accuracy by task and condition",
             "Share of facts whose true completion is more probable than the false one, with 95 % intervals over pairs "
             "that swap their completions; the dotted line is chance. Last: numbers found in a text, plain (circles) "
-            "and cued (squares), with Wilson intervals.",
+            f"and cued (squares), with Wilson intervals. {SAID} {BOTH}",
             paint_accuracy,
             4,
         ),
@@ -66,7 +69,8 @@ DRAWINGS = {
             "parsing",
             "3",
             "Yes/no answers, unparsed ones wrong or dropped",
-            "Bars count an answer that is neither yes nor no as wrong; crosses drop it from the denominator.",
+            "All facts together. Bars count an answer that is neither yes nor no as wrong; crosses drop it from the "
+            f"denominator; the dotted line is chance. {SAID} {BOTH}",
             paint_parsing,
         ),
     ),

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from dropeact.axes import SINK_THRESHOLD
 from dropeact.measured import Measured
-from dropeact.report.drawing import COLOURS, Drawing, band, mark_write, mosaic
+from dropeact.report.drawing import BANDS, COLOURS, QUERIES, Drawing, band, mark_write, mosaic
 from dropeact.report.words import NAMES
 
 CLASSES = {"first": "first token", "massive": "massive activations", "ordinary": "ordinary tokens"}
@@ -66,7 +66,7 @@ def paint_shares(panels: Sequence[Axes], measured: Measured) -> None:
             title=f"{title}\n{texts_with(having)}",
             xlabel="layer",
             ylim=(0, 1),
-            ylabel="share of attention" if name == "first" else "",
+            ylabel="attention's share" if name == "first" else "",
         )
         mark_write(axes, measured)
     panels[0].legend(frameon=False)
@@ -98,7 +98,7 @@ DRAWINGS = {
             "sink-heads",
             "7",
             "Attention sinks, head by head",
-            f"Mean attention of queries 1 to 63 to the first key; a head at {SINK_THRESHOLD} or more is a sink.",
+            f"Mean attention of {QUERIES} to the first key; a head at {SINK_THRESHOLD} or more is a sink.",
             paint_heads,
             3,
         ),
@@ -106,7 +106,7 @@ DRAWINGS = {
             "norm-and-entropy",
             "upstream",
             "The first token's norm and the entropy of the representations",
-            "A point a depth, means over texts: where the norm is large, the entropy is small.",
+            "A point a depth after a block, means over texts; the lines follow the depth.",
             paint_valley,
         ),
     ),
@@ -123,7 +123,8 @@ DRAWINGS = {
             "attention-share",
             "8",
             "Attention's share of what a block adds to the stream",
-            "|attention| / (|attention| + |MLP|) per class of token, with 95 % intervals; the dotted line is w.",
+            "|attention| / (|attention| + |MLP|) per class of token, with 95 % intervals. Dotted: upright w, level one "
+            "half. Texts without a token of a class are left out.",
             paint_shares,
             3,
         ),
@@ -133,7 +134,7 @@ DRAWINGS = {
             "loss-curve",
             "upstream",
             "Loss by position, to twice the length of recalibration's windows",
-            "Passages joined two and two; the separator between them is not scored, the second begins at 512.",
+            "Passages joined two and two; the separator between them is not scored, the second begins at 512. " + BANDS,
             paint_longer_loss,
         ),
     ),

@@ -22,6 +22,10 @@ CONDITIONS = {
     "first-mlp": "first MLP",
     "combined": "both",
 }
+SAID = (
+    "Massive: massive values zeroed; random: as many random ones; first MLP: the first token's MLP left out. What was "
+    "not measured has no mark."
+)
 MARKERS = {"plain": "o", "cued": "s"}
 ABOVE, TICKS = 1.25, (0, 0.25, 0.5, 0.75, 1)  # room for a legend above the largest share
 KINDS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
@@ -95,16 +99,21 @@ def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
         asked = dict(sorted((short | longs.get((model, form), {})).items()))
         drawn = np.array([with_interval(exact) for exact in asked.values()])
         label = f"{NAMES[model]}, {form}"
-        panels[0].errorbar(list(asked), drawn[:, 0], yerr=drawn[:, 1:].T, label=label, capsize=2, **style)
+        aside = list(COLOURS).index(model) - 1  # models at the same share would hide one another
+        lengths = np.array(list(asked)) * 1.06**aside
+        panels[0].errorbar(lengths, drawn[:, 0], yerr=drawn[:, 1:].T, label=label, capsize=2, **style)
         deepest = short[max(short)].groupby("needle_depth").mean()
-        panels[1].plot(deepest["needle_depth"], deepest, **style)
+        panels[1].plot(deepest["needle_depth"] + 0.015 * aside, deepest, **style)
     panels[0].set_xscale("log", base=2)
     longest = max((length for asked in shorts.values() for length in asked), default=0)
     lengths = sorted({length for asked in (*shorts.values(), *longs.values()) for length in asked})
     panels[0].set_xticks(lengths, [f"{length:,}" for length in lengths], rotation=30, ha="right")
+    panels[0].minorticks_off()
     panels[0].set(xlabel="tokens", ylabel="share of numbers found", ylim=(-0.02, 1.02), title="by length")
-    panels[1].set(xlabel="depth of the needle", ylim=(-0.02, 1.02), title=f"by depth, {longest:,} tokens")
-    panels[0].legend(frameon=False, fontsize=6)
+    panels[1].set(
+        xlabel="depth of the needle (share of the text)", ylim=(-0.02, 1.02), title=f"by depth, {longest:,} tokens"
+    )
+    panels[0].legend(frameon=False, fontsize=7)
 
 
 def undisturbed(measured: Measured, measurement: str) -> dict[tuple[str, str], dict[int, xr.DataArray]]:
@@ -140,7 +149,8 @@ DRAWINGS = {
             "3",
             "Hidden numbers written and ranked",
             "Left: the number stands in the answer. Right: it is more probable as the answer than each of three near "
-            "misses; the dotted line is chance. Plain prompts (circles) and cued ones (squares), Wilson intervals.",
+            "misses; the dotted line is chance. Plain prompts (circles) and cued ones (squares), Wilson intervals. "
+            + SAID,
             paint_ranking,
             2,
         ),
@@ -148,8 +158,9 @@ DRAWINGS = {
             "retrieval",
             "10",
             "Hidden numbers found",
-            "Exact match, undisturbed, with Wilson intervals; the same prompts for every model. Left: with "
-            "the texts of the set `long`, where it was measured. Right: each model at the longest length without them.",
+            "Exact match, undisturbed; the same prompts for every model, their points set side by side. Left: with "
+            "Wilson intervals and the texts of the set `long`, where it was measured. Right: each model at the longest "
+            "length without them.",
             paint_retrieval,
             2,
         ),

@@ -104,6 +104,7 @@ def paint(axes: Axes, strip: Strip, name: str) -> None:
         shade(axes, next(iter(regions), strip.claim.region))
     axes.set_title(strip.claim.id, fontsize=7.5)
     axes.set_xlabel(SYMBOLS[name], labelpad=1)
+    axes.set_ylabel(next((s.shown.unit for _, s in points if s.shown is not None), ""), fontsize=7)
     axes.tick_params(labelsize=7)
 
 

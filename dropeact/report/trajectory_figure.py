@@ -1,4 +1,4 @@
-"""A recalibration's trajectory -> one figure: headline quantities against tokens, the RoPE parent as a dashed line."""
+"""A recalibration's trajectory -> one figure: headline quantities against tokens, the RoPE parent as a level line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure as Canvas
 from dropeact.axes import InputError
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.files import read_dataset
-from dropeact.report.drawing import COLOURS, STYLE, Figure, save
+from dropeact.report.drawing import COLOURS, DASHES, STYLE, Figure, save
+from dropeact.report.words import NAMES
 
 FILE = "trajectory.nc"
 TITLE = "How the reorganisation forms during recalibration"
@@ -69,8 +70,10 @@ def trajectory_figure(directory: Path, folder: Path, *, replace: bool = True) ->
         return figure
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(10.2, 5.2))
-        for axes, (label, quantity) in zip(canvas.subplots(2, 3).flat, QUANTITIES, strict=True):
+        panels = list(canvas.subplots(2, 3).flat)
+        for axes, (label, quantity) in zip(panels, QUANTITIES, strict=True):
             paint(axes, quantity(data), label)
+        panels[0].legend(frameon=False)
         save(canvas, figure.path)
     return figure
 
@@ -83,11 +86,12 @@ def caption(data: xr.Dataset) -> str:
 
 
 def paint(axes: Axes, values: xr.DataArray, label: str) -> None:
-    """One quantity (stage, text) against tokens, the RoPE parent's mean as a dashed line."""
+    """One quantity (stage, text) against tokens, the RoPE parent's mean as a level line."""
     tokens = values["tokens"].values
     stages = np.flatnonzero(~np.isnan(tokens))
     center, half = mean_and_half_width(values)
-    axes.plot(tokens[stages] / 1000, center[stages], color=COLOURS["drope"], marker="o", ms=3)
+    look = {"color": COLOURS["drope"], "linestyle": DASHES["drope"], "marker": "o", "ms": 3}
+    axes.plot(tokens[stages] / 1000, center[stages], label="under recalibration", **look)
     axes.fill_between(
         tokens[stages] / 1000,
         (center - half)[stages],
@@ -96,5 +100,6 @@ def paint(axes: Axes, values: xr.DataArray, label: str) -> None:
         alpha=0.2,
         linewidth=0,
     )
-    axes.axhline(float(center[np.isnan(tokens)].mean()), color=COLOURS["rope"], linestyle="--", lw=1)
+    level = float(center[np.isnan(tokens)].mean())
+    axes.axhline(level, color=COLOURS["rope"], linestyle=DASHES["rope"], label=NAMES["rope"])
     axes.set(xlabel="thousand tokens of recalibration", ylabel=label)
