@@ -52,7 +52,7 @@ def page(measured: Measured, run: Mapping[str, Any], records: Sequence[Record], 
     shown = contents(measured, run, records, audited, strips, drawn, lambda figure: figure.path.name)
     made = environment()
     made.filters["markdown"] = partial(markdown.html, pictures={f.path.name: embedded(f.path) for f in drawn.every})
-    made.filters["headings"] = markdown.headings
+    made.filters |= {"headings": markdown.headings, "inline": markdown.inline}
     return made.get_template("report.html.j2").render(shown | interactive(measured, run, shown))
 
 

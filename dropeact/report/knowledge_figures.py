@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from dropeact.estimators import items, tasks
 from dropeact.measured import Measured
 from dropeact.report.drawing import COLOURS, Drawing
-from dropeact.report.retrieval_figures import ABOVE, CONDITIONS, SAID, TICKS, paint_hidden
+from dropeact.report.retrieval_figures import ABOVE, BLANK, CONDITIONS, SAID, TICKS, paint_hidden
 from dropeact.report.words import NAMES
 
 BOTH = "Both: massive values zeroed and the first token's MLP left out."
@@ -61,7 +61,7 @@ DRAWINGS = {
             "Accuracy by task and condition",
             "Share of facts whose true completion is more probable than the false one, with 95 % intervals over pairs "
             "that swap their completions; the dotted line is chance. Last: numbers found in a text, plain (circles) "
-            f"and cued (squares), with Wilson intervals. {SAID} {BOTH}",
+            f"and cued (squares), with Wilson intervals. {SAID} {BOTH} {BLANK}",
             paint_accuracy,
             4,
         ),
@@ -70,7 +70,7 @@ DRAWINGS = {
             "3",
             "Yes/no answers, unparsed ones wrong or dropped",
             "All facts together. Bars count an answer that is neither yes nor no as wrong; crosses drop it from the "
-            f"denominator; the dotted line is chance. {SAID} {BOTH}",
+            f"denominator; the dotted line is chance. {SAID} {BOTH} {BLANK}",
             paint_parsing,
         ),
     ),

@@ -20,6 +20,11 @@ def html(text: str, pictures: Mapping[str, str]) -> Markup:
     return Markup(PARSER.renderer.render(list(_boxed(tokens)), PARSER.options, {}))
 
 
+def inline(text: str) -> Markup:
+    """The HTML of Markdown within a line: code and emphasis."""
+    return Markup(PARSER.renderInline(text))
+
+
 def headings(page: str) -> list[tuple[str, Markup]]:
     """Anchor and title of every second-level heading of an HTML text."""
     return [(anchor, Markup(title)) for anchor, title in re.findall(r'<h2 id="([^"]+)">(.+?)</h2>', page)]

@@ -22,10 +22,8 @@ CONDITIONS = {
     "first-mlp": "first MLP",
     "combined": "both",
 }
-SAID = (
-    "Massive: massive values zeroed; random: as many random ones; first MLP: the first token's MLP left out. What was "
-    "not measured has no mark."
-)
+SAID = "Massive: massive values zeroed; random: as many random ones; first MLP: the first token's MLP left out."
+BLANK = "What was not measured has no mark."
 MARKERS = {"plain": "o", "cued": "s"}
 ABOVE, TICKS = 1.25, (0, 0.25, 0.5, 0.75, 1)  # room for a legend above the largest share
 KINDS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
@@ -150,7 +148,7 @@ DRAWINGS = {
             "Hidden numbers written and ranked",
             "Left: the number stands in the answer. Right: it is more probable as the answer than each of three near "
             "misses; the dotted line is chance. Plain prompts (circles) and cued ones (squares), Wilson intervals. "
-            + SAID,
+            + f"{SAID} {BLANK}",
             paint_ranking,
             2,
         ),

@@ -1,6 +1,6 @@
 """The report's Markdown as HTML."""
 
-from dropeact.report.markdown import headings, html, slug
+from dropeact.report.markdown import headings, html, inline, slug
 
 TABLE = "| | x |\n|---|---:|\n| a \\| b | [l](#q) |\n"
 
@@ -38,3 +38,4 @@ def test_what_a_result_says_of_itself_is_no_markup():
     assert "<script" not in page
     assert "<b>" not in page
     assert "href" not in page
+    assert inline("`a` <b> *c*") == "<code>a</code> &lt;b&gt; <em>c</em>"
