@@ -59,7 +59,7 @@ class Chart(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """One model's sink scores: hundredths by layer and head, None where NaN."""
+    """One model's sink scores: whole hundredths by layer and head, rounded down so that 29 is no 30; None where NaN."""
 
     style: str
     name: str
@@ -236,6 +236,6 @@ def heat_maps(view: Measured) -> list[Heat]:
             means = model.sink_scores().mean("text").transpose("layer", "head").values
         except MissingMeasurement:
             continue
-        cells = [[None if np.isnan(v) else round(100 * float(v)) for v in row] for row in means]
+        cells = [[None if np.isnan(v) else int(100 * float(v)) for v in row] for row in means]
         made.append(Heat(model.name, NAMES[model.name], cells))
     return made

@@ -11,6 +11,7 @@ from dropeact.measured import natural
 from dropeact.report import observed, words
 from dropeact.report.effects import replications, sentence
 from dropeact.report.html import write_html
+from dropeact.report.html_charts import heat_maps
 from dropeact.report.html_lines import number_line, published_value, ticks
 from dropeact.report.html_trajectory import trajectory
 from dropeact.report.trajectory_figure import trajectory_figure
@@ -106,6 +107,15 @@ def test_the_page_asks_for_nothing_outside_itself_and_is_small(page):
 
 def test_the_same_results_give_the_same_bytes(page, planted, records, tmp_path):
     assert write_html(planted, records=records, output=tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_a_heat_map_calls_no_head_a_sink_that_is_none(planted):
+    view = natural(Store(planted), PAIR)
+    for model, drawn in zip(view.columns, heat_maps(view), strict=True):
+        scores = model.sink_scores().mean("text").transpose("layer", "head").values
+        shown = np.array(drawn.hundredths)
+        assert ((shown >= 30) == (scores >= 0.3)).all()
+        assert (np.abs(shown + 0.5 - 100 * scores) <= 0.5).all()
 
 
 def test_a_trajectory_is_drawn_where_there_is_one_against_hand_count(page, planted, tmp_path):
