@@ -70,9 +70,13 @@ def interval(record: Record) -> str:
         return "—"
     if record.exact:
         return "exact"
-    low = "−∞" if record.low is None else signed(record, record.low)
-    high = "∞" if record.high is None else signed(record, record.high)
-    return f"[{low}, {high}]"
+    return between(record, record.low, record.high)
+
+
+def between(record: Record, low: float | None, high: float | None) -> str:
+    """Two ends in brackets, infinite where there is none."""
+    ends = ("−∞" if low is None else signed(record, low), "∞" if high is None else signed(record, high))
+    return f"[{', '.join(ends)}]"
 
 
 def measured(record: Record) -> str:
@@ -138,7 +142,7 @@ def parts(record: Record) -> str:
     """Every part of a compound statement with its interval; of many the first ones."""
     shown = []
     for part in record.parts:
-        value, low, high = (signed(record, part[name]) for name in ("estimate", "low", "high"))
-        shown.append(f"{part['label']} {value} [{low}, {high}]")
+        bounds = "(no interval)" if part["low"] is part["high"] is None else between(record, part["low"], part["high"])
+        shown.append(f"{part['label']} {signed(record, part['estimate'])} {bounds}")
     more = f"; and {len(shown) - PARTS} others" if len(shown) > PARTS else ""
     return f"{'; '.join(shown[:PARTS])}{more}"

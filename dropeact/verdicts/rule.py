@@ -132,7 +132,7 @@ def why_inconclusive(outcome: Outcome, region: Region, family: int, *, sample: s
     could = f"with these {estimate.texts} an effect below {effect:.2f} sd would probably be missed (family of {family})"
     if needed is None:
         return f"more than {NO_NUMBER:,} {sample} would decide, were the estimate to stay; {could}"
-    return f"about {max(needed, estimate.texts)} {sample} would decide, were the estimate to stay; {could}"
+    return f"about {max(needed, estimate.texts):,} {sample} would decide, were the estimate to stay; {could}"
 
 
 def _nearest(estimate: Estimate, region: Region) -> float:
