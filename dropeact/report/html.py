@@ -69,7 +69,9 @@ def interactive(measured: Measured, run: Mapping[str, Any], shown: Mapping[str, 
         "figures": {
             key: [f for f in figures if f.path.stem not in CHARTED] for key, figures in shown["figures"].items()
         },
-        "charts": {key: [chart for chart in drawn if chart.experiment == key] for key, *_ in shown["experiments"]},
+        "charts": {
+            key: [chart for chart in drawn if chart.labels.experiment == key] for key, *_ in shown["experiments"]
+        },
         "heats": heats,
         "charted": {f.path.stem: f for figures in shown["figures"].values() for f in figures},
         "threshold": SINK_THRESHOLD,

@@ -7,7 +7,7 @@ import xarray as xr
 
 from dropeact.estimators.contrasts import mean_and_half_width
 from dropeact.report.drawing import BANDS
-from dropeact.report.html_charts import Chart, chart
+from dropeact.report.html_plot import Chart, Labels, chart
 from dropeact.report.trajectory_figure import FILE, QUANTITIES, read_trajectory
 from dropeact.report.words import NAMES
 
@@ -32,4 +32,5 @@ def drawn(id: str, label: str, values: xr.DataArray) -> Chart:
         ("drope", "under recalibration", center[stages], half[stages]),
     ]
     title = label.partition(" (")[0]
-    return chart(id, "", title[0].upper() + title[1:], BANDS, "tokens", label, tokens[stages], series)
+    labels = Labels(id, "", title[0].upper() + title[1:], BANDS, label, "tokens")
+    return chart(labels, tokens[stages], series)

@@ -121,7 +121,11 @@ def test_a_heat_map_calls_no_head_a_sink_that_is_none(planted):
 def test_a_trajectory_is_drawn_where_there_is_one_against_hand_count(page, planted, tmp_path):
     assert 'id="trajectory"' in page.read_text()
     loss, massive, *_ = trajectory(planted)
-    assert (loss.title, loss.y_title, loss.steps) == ("Loss", "loss (nats per token)", [(0.0, "0"), (100.0, "1,000")])
+    assert (loss.labels.title, loss.labels.y_title, loss.steps) == (
+        "Loss",
+        "loss (nats per token)",
+        [(0.0, "0"), (100.0, "1,000")],
+    )
     assert [series.values for series in loss.series] == [["3.00", "3.00"], ["5.00", "3.50"]]
     assert massive.series[1].values == ["14.0", "14.0"]
     assert trajectory(tmp_path) == []

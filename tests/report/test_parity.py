@@ -118,9 +118,9 @@ def test_every_chart_has_a_caption_and_titles_on_both_axes(page):
     drawn = [*charts(of_run(store, store.read_run())), *trajectory(RESULTS)]
     assert page.count('<figure class="chart"') == len(drawn) > 10
     for chart in drawn:
-        assert f'<span class="y-title">{html.escape(chart.y_title)}</span>' in page
-        assert f'<span class="x-title">{html.escape(chart.x_title)}</span>' in page
-        assert chart.x_title
-        assert chart.y_title
-        assert chart.caption
-        assert not [text for _, text in (*chart.x_ticks, *chart.y_ticks, *chart.steps) if "e" in text], chart.id
+        assert f'<span class="y-title">{html.escape(chart.labels.y_title)}</span>' in page
+        assert f'<span class="x-title">{html.escape(chart.labels.x_title)}</span>' in page
+        assert chart.labels.x_title
+        assert chart.labels.y_title
+        assert chart.labels.caption
+        assert not [text for _, text in (*chart.x_ticks, *chart.y_ticks, *chart.steps) if "e" in text], chart.labels.id
