@@ -1,5 +1,8 @@
+import os
+
 import pytest
 
+from dropeact.measurements.provenance import default_device
 from fixtures.devices import pin_worker
 
 
@@ -28,3 +31,8 @@ def test_without_a_device_nothing_is_set(tmp_path):
     environment = {"PYTEST_XDIST_WORKER": "gw0"}
     pin_worker(environment, tmp_path)
     assert environment == {"PYTEST_XDIST_WORKER": "gw0"}
+
+
+def test_tests_compute_on_the_cpu_here_and_in_processes_that_they_start():
+    assert default_device() == "cpu"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
