@@ -1,4 +1,4 @@
-"""The probe on a GPU, in the precisions of large models; each needs a device and says so where there is none."""
+"""The probe in the precisions of large models, rows read in blocks: on a GPU where torch sees one, else on the CPU."""
 
 import math
 
@@ -9,30 +9,39 @@ from torch import Tensor, nn
 from dropeact.measurements.attention import READINGS, row_entropy
 from dropeact.measurements.massive_values import norms
 from dropeact.measurements.residual import read_stream
+from dropeact.probes import rows
 from dropeact.probes.probing import probing
 from dropeact.probes.rows import Attended, blocks
 from tests import tiny_models
 from tests.tiny_models import rows_entropy
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; none is at hand")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # before tests are kept from a GPU: see tests/conftest.py
 HALVES = (torch.bfloat16, torch.float16)
 HALF_MAX = torch.finfo(torch.float16).max  # 65,504
 WINDOW = 7
+
+
+@pytest.fixture(autouse=True)
+def several_blocks(monkeypatch):
+    """Of 16 queries, whatever processor is beside the GPU."""
+    monkeypatch.setattr(rows, "SMALLEST_BLOCK", 16)
+    monkeypatch.setattr(rows, "BLOCK_ELEMENTS", {})
+    monkeypatch.setattr(rows, "BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
 
 
 def drawn(dtype: torch.dtype, gain: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     query = gain * torch.randn(2, 4, 40, 16, generator=generator)
     key, value = (gain * torch.randn(2, 2, 40, 16, generator=generator) for _ in range(2))
-    return query.to("cuda", dtype), key.to("cuda", dtype), value.to("cuda", dtype)
+    return query.to(DEVICE, dtype), key.to(DEVICE, dtype), value.to(DEVICE, dtype)
 
 
 def masks() -> dict[str, tuple[Tensor | None, Tensor]]:
     """As transformers may hand a mask over, beside what may be seen."""
-    positions = torch.arange(40, device="cuda")
+    positions = torch.arange(40, device=DEVICE)
     causal = positions[:, None] >= positions
     window = causal & (positions[:, None] - positions < WINDOW)
-    numbers = torch.zeros(40, 40, device="cuda").masked_fill(~window, -math.inf)
+    numbers = torch.zeros(40, 40, device=DEVICE).masked_fill(~window, -math.inf)
     return {
         "none": (None, causal),
         "booleans": (window.expand(2, 1, -1, -1), window),
@@ -48,7 +57,7 @@ def exact_weights(query: Tensor, key: Tensor, visible: Tensor) -> Tensor:
 def read(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """First-key weight, entropy and output of several blocks of rows."""
     attended = Attended(nn.Module(), query, key, value, 16**-0.5)
-    found = [(rows.first_key, row_entropy(rows), values) for rows, values in blocks(attended, mask, {})]
+    found = [(block.first_key, row_entropy(block), values) for block, values in blocks(attended, mask, {})]
     assert len(found) > 1
     mass, entropy, output = (torch.cat(parts, 2).double() for parts in zip(*found, strict=True))
     return mass, entropy, output
@@ -56,8 +65,7 @@ def read(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tupl
 
 @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
 @pytest.mark.parametrize("mask", ["none", "booleans", "numbers"])
-def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monkeypatch):
-    monkeypatch.setattr("dropeact.probes.rows.BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
+def test_rows_and_output_agree_with_float64_attention(mask, dtype):
     query, key, value = drawn(dtype)
     given, visible = masks()[mask]
     exact = exact_weights(query, key, visible)
@@ -70,8 +78,7 @@ def test_rows_and_output_on_a_gpu_agree_with_float64_attention(mask, dtype, monk
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("mask", ["none", "booleans", "numbers"])
-def test_scores_beyond_half_precision_agree_with_float64_attention_on_a_gpu(mask, dtype, monkeypatch):
-    monkeypatch.setattr("dropeact.probes.rows.BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
+def test_scores_beyond_half_precision_agree_with_float64_attention(mask, dtype):
     query, key, value = drawn(dtype, gain=100.0)
     products = query.double() @ key.double().repeat_interleave(2, 1).mT
     assert products.abs().amax((-1, -2)).min() > HALF_MAX  # in every head: float16 would give inf, and then NaN
@@ -86,26 +93,27 @@ def test_scores_beyond_half_precision_agree_with_float64_attention_on_a_gpu(mask
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_norms_beyond_half_precision_are_exact_on_a_gpu(dtype):
-    heads = torch.full((1, 2, 4096, 8), 300.0, device="cuda", dtype=dtype)  # 4096 squares of 300: far above 65504
-    torch.testing.assert_close(norms(heads), torch.full((1, 2, 8), 300.0 * 64, device="cuda"), rtol=1e-3, atol=0)
+def test_norms_beyond_half_precision_are_exact(dtype):
+    heads = torch.full((1, 2, 4096, 8), 300.0, device=DEVICE, dtype=dtype)  # 4096 squares of 300: far above 65504
+    torch.testing.assert_close(norms(heads), torch.full((1, 2, 8), 300.0 * 64, device=DEVICE), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_a_probed_model_on_a_gpu_gives_what_it_gives_on_a_cpu(dtype):
+def test_a_probed_model_gives_what_it_gives_in_float32_on_a_cpu(dtype):
     model, ids = tiny_models.llama(), tiny_models.tokens(2, 40)
-    found = {}
-    for device, precision in (("cpu", torch.float32), ("cuda", dtype)):
+    both = []
+    for device, precision in (("cpu", torch.float32), (DEVICE, dtype)):
         model.to(torch.device(device), precision)  # pyright: ignore
         with probing(model, READINGS) as seen, torch.no_grad():
             model(ids.to(device), use_cache=False)
-        found[device] = {name: seen[name].float() for name in ("first_key_mass", "row_entropy")}
-    torch.testing.assert_close(found["cuda"]["first_key_mass"], found["cpu"]["first_key_mass"], atol=0.02, rtol=0)
-    torch.testing.assert_close(found["cuda"]["row_entropy"], found["cpu"]["row_entropy"], atol=0.1, rtol=0)
+        both.append({name: seen[name].float() for name in ("first_key_mass", "row_entropy")})
+    expected, found = both
+    torch.testing.assert_close(found["first_key_mass"], expected["first_key_mass"], atol=0.02, rtol=0)
+    torch.testing.assert_close(found["row_entropy"], expected["row_entropy"], atol=0.1, rtol=0)
 
 
-def test_the_spectra_of_a_stream_on_a_gpu_are_those_on_a_cpu():
+def test_the_spectra_of_a_stream_are_those_on_a_cpu():
     hidden = torch.randn(4, 12, 20, generator=torch.Generator().manual_seed(0))
-    found, expected = read_stream(hidden.to("cuda")), read_stream(hidden)
+    found, expected = read_stream(hidden.to(DEVICE)), read_stream(hidden)
     for name, values in expected.items():
         torch.testing.assert_close(found[name].cpu(), values, atol=1e-4, rtol=1e-4)
