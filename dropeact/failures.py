@@ -1,4 +1,4 @@
-"""An exception because a file could not be written -> the one line that says which, why and what helps."""
+"""An exception because a file could not be written, or memory is full -> the one line that says why and what helps."""
 
 import errno
 import os
@@ -20,14 +20,23 @@ REMEDIES = {
 KERNELS = "/proc/"  # where a new folder is told as missing; elsewhere a missing file is none that was to be written
 # Python, HDF5 and Rust (safetensors); where h5py closes a file on a full disk, it raises a RuntimeError with the number
 NUMBER = re.compile(r"\[Errno (\d+)\]|errno = (\d+)|os error (\d+)")
+MEMORY = re.compile(r"out ?of ?memory|can't allocate memory|_STATUS_ALLOC_FAILED", re.IGNORECASE)
+ASKED = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)
+SMALLER = (
+    "use a larger device, or several (--device=auto), or ask for less at once (--dtype=bfloat16; in training "
+    "--micro-batch or --checkpointing); the same command again keeps what is stored"
+)
 NAME = re.compile(r"name = '([^']+)'")
 
 
 def told(error: Exception, path: Path | None = None) -> InputError | None:
-    """The line about a place that cannot be written, or None where the error is about something else.
+    """The line about a place that cannot be written or memory that is full, or None where it is something else.
 
     `path` names what was being written, where the error itself does not or names a temporary file.
     """
+    if lacks_memory(error):
+        asked = ASKED.search(str(error))
+        return InputError(f"expected memory for {asked[1] if asked else 'the next step'}; got too little; {SMALLER}")
     if isinstance(error, RuntimeError) and getattr(error.__context__, "errno", None) == errno.ELOOP:
         error = cast(OSError, error.__context__)  # Path.resolve raises it so before Python 3.13
     number = (error.errno if isinstance(error, OSError) else None) or _number(str(error)) or 0
@@ -37,6 +46,16 @@ def told(error: Exception, path: Path | None = None) -> InputError | None:
     if remedy is None:
         return None
     return InputError(f"expected to write {where}; got {os.strerror(number).lower()}; {remedy}")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory, or the machine's, is full, as torch, NumPy or the system do.
+
+    Not by its class: what CUDA itself or its libraries refuse is another error than torch's own.
+    """
+    if isinstance(error, RuntimeError):
+        return MEMORY.search(f"{type(error).__name__} {error}") is not None
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
 
 
 def _number(text: str) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
 
 from dropeact import failures
 from dropeact.cli import main
@@ -16,6 +17,9 @@ from tests.synthetic_results import results
 
 ROOT = Path(__file__).parents[1]
 HDF5 = "[Errno 13] Unable to create file (unable to open file: name = 'run/a.nc', errno = 13, error message = 'denied')"
+GPU = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 139.72 GiB\nof which 8.00 MiB is"
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
 CLOSED = "Can't decrement id ref count (file write failed: time = Thu, filename = 'run/a.nc', errno = 28, error = 'x')"
 
 
@@ -61,10 +65,32 @@ def test_an_error_of_writing_says_where_why_and_what_helps(error, line):
 
 
 @pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (torch.OutOfMemoryError(GPU), "20.00 GiB"),
+        (torch.OutOfMemoryError(), "the next step"),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be"), "the next step"),
+        (RuntimeError(CUBLAS), "the next step"),
+        (RuntimeError(CPU), "8 bytes"),
+        (MemoryError("Unable to allocate 1.00 TiB for an array with shape (2, 3)"), "1.00 TiB"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "the next step"),
+    ],
+    ids=["torch", "torch without a word", "the driver", "a library of CUDA", "torch on a CPU", "NumPy", "the system"],
+)
+def test_memory_that_is_full_says_how_much_was_asked_for_and_what_helps(error, what):
+    line = str(failures.told(error))
+    assert line.startswith(
+        f"expected memory for {what}; got too little; use a larger device, or several (--device=auto)"
+    )
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
     "error",
     [
         ValueError("shape (28,)"),
         RuntimeError("mat1 and mat2"),
+        torch.AcceleratorError("CUDA error: device-side assert triggered"),
         FileNotFoundError(errno.ENOENT, "no", "x"),
         OSError("x"),
     ],

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from dropeact.axes import InputError
 from dropeact.checkpoints import memory
 from dropeact.checkpoints.source import WEIGHTS
+from dropeact.failures import lacks_memory
 
 COMPUTED = "rotary_emb.inv_freq"  # what old files store of a rotation, and every model works out anew
 TELLING = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
@@ -44,11 +45,11 @@ def model_in(folder: Path, *, dtype: torch.dtype, device: str | torch.device, at
                 output_loading_info=True,
                 **where,
             )
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
-        ) from error
     except Exception as error:  # transformers raises whatever a config that it does not know leads to
+        if lacks_memory(error):
+            raise InputError(
+                f"expected memory for {folder} on {device}; got too little; use --dtype=bfloat16 or a larger device"
+            ) from error
         _check_buildable(folder, attention)
         raise InputError(
             f"expected a readable checkpoint in {folder}; got {reason(error)}; copy it again, or save it as dense "
@@ -75,7 +76,7 @@ def quiet() -> Iterator[None]:
 def check_forward(model: PreTrainedModel, identifier: str) -> None:
     """Refuse a model that cannot read two tokens, or whose answer its weights keep from being a number.
 
-    One that overflows, though its weights are numbers, is measured.
+    One that overflows, though its weights are numbers, is measured. Memory that is full is no fault of the model's.
 
     Raises
     ------
@@ -86,9 +87,9 @@ def check_forward(model: PreTrainedModel, identifier: str) -> None:
     try:
         with torch.no_grad():
             logits = model(tokens, use_cache=False).logits
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever parts that do not fit one another lead to
+        if lacks_memory(error):
+            raise
         raise InputError(
             f"expected a model that reads two tokens in {identifier}; got {reason(error)}; correct its config, or "
             "choose another checkpoint"
@@ -189,7 +190,7 @@ def _check_complete(model: Any, report: dict, folder: Path) -> None:
 def _check_head(model: Any, folder: Path) -> None:
     """Refuse an output matrix of its own where the config ties it to the embeddings: whatever ties again loses it."""
     head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
-    if model.config.tie_word_embeddings and head is not embedding and not torch.equal(head, embedding):
+    if model.config.tie_word_embeddings and head is not embedding and not torch.equal(head, embedding.to(head.device)):
         raise InputError(
             f"expected tied weights to be equal in {folder}; got another lm_head than the embeddings; set "
             "tie_word_embeddings to false in config.json"

@@ -282,6 +282,20 @@ def test_a_model_whose_forward_pass_fails_is_one_line(folder):
         check_forward(load(str(folder)).model, "here")
 
 
+@pytest.mark.parametrize("full", [torch.OutOfMemoryError(), torch.AcceleratorError("CUDA error: out of memory")])
+def test_memory_that_is_full_is_no_fault_of_the_model(folder, full, monkeypatch):
+    def refused(*_arguments, **_options):
+        raise full
+
+    model = tiny.llama()
+    monkeypatch.setattr(model, "forward", refused)
+    with pytest.raises(type(full)):
+        check_forward(model, "here")
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", refused)
+    with pytest.raises(InputError, match=r"expected memory for .* on cpu; got too little; use --dtype=bfloat16"):
+        load(str(folder))
+
+
 @pytest.mark.parametrize(("value", "found"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
 def test_a_weight_that_is_no_number_is_named_and_one_that_overflows_is_measured(value, found):
     model = tiny.llama()
