@@ -8,7 +8,7 @@ from dropeact.checkpoints.source import source
 from dropeact.measurements.core import LOSS_LENGTH
 from dropeact.measurements.measuring import Measuring, Task
 from dropeact.measurements.plan import tasks
-from dropeact.measurements.provenance import device_name
+from dropeact.measurements.provenance import default_device, device_name
 from dropeact.measurements.request import Request
 from dropeact.measurements.shapes import cached_numbers, parameters
 from dropeact.store import Store
@@ -37,9 +37,13 @@ def dry_run(request: Request, out: Path) -> list[str]:
 
 
 def minutes(tasks: Sequence[Task], size: int, device: str) -> float:
-    """How long the tasks take a device, at two floating-point operations a token and parameter."""
+    """How long the tasks take a device, at two floating-point operations a token and parameter.
+
+    A model that is spread over several is on one of them at a time: together they are as fast as one.
+    """
     tokens = sum(task.passes * task.pace for task in tasks) * LOSS_LENGTH
-    return tokens * 2 * size / EFFECTIVE_FLOPS.get(device.split(":")[0], EFFECTIVE_FLOPS["cpu"]) / 60
+    kind = (default_device() if device == "auto" else device).split(":")[0]
+    return tokens * 2 * size / EFFECTIVE_FLOPS.get(kind, EFFECTIVE_FLOPS["cpu"]) / 60
 
 
 def download(identifier: str) -> str:

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import xarray as xr
 
 from dropeact import pairs
 from dropeact.checkpoints import adapters
 from dropeact.measurements import costs, plan, shapes
 from dropeact.measurements.core import LOSS_LENGTH
-from dropeact.measurements.measuring import Measuring
+from dropeact.measurements.measuring import Measuring, Task
 from dropeact.measurements.request import Request
-from dropeact.store import Store
+from dropeact.store import Cell, Store
 from tests import tiny_models
 from tests.checkpoints import tiny
 from tests.checkpoints.test_gguf import written
@@ -44,6 +45,13 @@ def test_the_costs_of_the_published_pair_are_those_of_the_documentation(named, s
     minutes = costs.minutes(tasks, shapes.parameters(pair.rope), "cuda:0")
     row = f"| {named} | {asked / 1e6:.2f} | {passed / 1e6:.2f} | {flops:.1e} | {minutes:.1f} |".replace("e+", "e")
     assert row in SCALING.read_text().splitlines()
+
+
+def test_a_model_spread_over_gpus_takes_the_time_of_one_against_hand_count(monkeypatch):
+    monkeypatch.setattr(costs, "default_device", lambda: "cuda:0")
+    cell = Cell("rope", "passages", "first", "A", "observations", {})
+    tasks = [Task(cell, 100, lambda: xr.Dataset())]
+    assert costs.minutes(tasks, 10**9, "auto") == 100 * LOSS_LENGTH * 2e9 / 60e12 / 60
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"])
