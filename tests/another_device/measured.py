@@ -1,10 +1,14 @@
-"""One half of every set of a tiny pair, measured on the CPU and on a device that is not: `python -m ... FOLDER`."""
+"""One half of every set of a tiny pair, measured on the CPU and on other devices: `python -m ... FOLDER DEVICE ...`.
+
+A device is one that torch sees here, or `pretend`, or `spread`: two of these that share the model.
+"""
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +25,7 @@ from dropeact.measurements.measuring import Measuring, Task
 from dropeact.measurements.request import Request
 from dropeact.store import Store
 from tests.another_device import pretended
+from tests.another_device.spreading import spread
 from tests.checkpoints.tiny import SEPARATOR
 
 VOCABULARY = 4000  # words in a token or two: prompts of 256 tokens have room
@@ -73,29 +78,34 @@ def measure(request: Request, out: Path) -> None:
         measuring.store.save(task.cell, task.measure(), {})
 
 
-def main(folder: Path) -> None:
-    """Both runs, below the folder."""
+def main(folder: Path, devices: Sequence[str]) -> None:
+    """A run on each device and on the CPU, below the folder."""
     texts = folder / "texts.jsonl"
     texts.write_text("".join(json.dumps({"text": passage.text}) + "\n" for passage in corpus.passages()[:16]))
     pair = replace(pairs.of(saved(folder / "rope", 0), saved(folder / "drope", 1)), published=True)
-    asked: dict[str, Any] = {"texts": str(texts), "sets": "all", "lengths": (256,)}
-    measure(Request(pair, device="cpu", **asked), folder / "cpu")
-    with moved_there(pair), pretended.pretending():
-        measure(Request(pair, device=pretended.NAME, **asked), folder / pretended.NAME)
+    for device in ("cpu", *devices):
+        request = partial(Request, pair, texts=str(texts), sets="all", lengths=(256,), device=device)
+        with there(pair, device) if device in MOVED else nullcontext():
+            measure(request(), folder / device)
+
+
+MOVED: dict[str, Callable[[Any], Any]] = {"pretend": lambda model: model.to(pretended.NAME), "spread": spread}
 
 
 @contextmanager
-def moved_there(pair: pairs.Pair) -> Iterator[None]:
+def there(pair: pairs.Pair, device: str) -> Iterator[None]:
     """Let checkpoints be moved to the device, loaded before it is pretended: files are read to the CPU."""
     loaded: dict[str, Any] = {identifier: checkpoints.load(identifier) for identifier in (pair.rope, pair.drope)}
+    moved = dict[str, checkpoints.Checkpoint]()
 
-    def load(identifier: str, *, dtype: torch.dtype, device: str) -> checkpoints.Checkpoint:
-        loaded[identifier].model.to(device, dtype)
-        return loaded[identifier]
+    def load(identifier: str, **_options: object) -> checkpoints.Checkpoint:
+        if identifier not in moved:
+            moved[identifier] = replace(loaded[identifier], model=MOVED[device](loaded[identifier].model))
+        return moved[identifier]
 
-    with patch.object(checkpoints, "load", load), patch.object(checkpoints, "check_device"):
+    with patch.object(checkpoints, "load", load), patch.object(checkpoints, "check_device"), pretended.pretending():
         yield
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

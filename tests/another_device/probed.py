@@ -1,4 +1,4 @@
-"""Every architecture, with its rotation and without, probed on the CPU and on a device that is not."""
+"""Every architecture, with its rotation and without, probed on the CPU, on another device, and on two that share it."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from dropeact.checkpoints.dropping import unrotated
 from dropeact.probes.probing import probing
 from tests import tiny_models
 from tests.another_device import pretended
+from tests.another_device.spreading import spread
 
 
 def read(model: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -19,16 +20,15 @@ def read(model: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    """Both passes of each, compared."""
+    """All passes of each, compared with the one on the CPU."""
     tokens = tiny_models.tokens(2, 40)
     for kind in tiny_models.ARCHITECTURES:
-        for rotates in (True, False):
-            model: Any = tiny_models.of(kind)
-            model = model if rotates else unrotated(model)
-            expected = read(model, tokens)
-            with pretended.pretending():
-                found = read(model.to(pretended.NAME), tokens.to(pretended.NAME))
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        for made in (lambda model: model, unrotated):
+            expected = read(made(tiny_models.of(kind)), tokens)
+            for place in (lambda model: model.to(pretended.NAME), spread):
+                with pretended.pretending():
+                    found = read(made(place(tiny_models.of(kind))), tokens.to(pretended.NAME))
+                torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         print(kind, len(expected))
 
 
