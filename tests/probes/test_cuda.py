@@ -1,15 +1,18 @@
 """The probe in the precisions of large models, rows read in blocks: on a GPU where torch sees one, else on the CPU."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dropeact.measurements import completions
 from dropeact.measurements.attention import READINGS, row_entropy
 from dropeact.measurements.massive_values import norms
 from dropeact.measurements.residual import read_stream
-from dropeact.probes import rows
+from dropeact.probes import rows as reading
+from dropeact.probes.attention import attending
 from dropeact.probes.probing import probing
 from dropeact.probes.rows import Attended, blocks
 from tests import tiny_models
@@ -24,9 +27,9 @@ WINDOW = 7
 @pytest.fixture(autouse=True)
 def several_blocks(monkeypatch):
     """Of 16 queries, whatever processor is beside the GPU."""
-    monkeypatch.setattr(rows, "SMALLEST_BLOCK", 16)
-    monkeypatch.setattr(rows, "BLOCK_ELEMENTS", {})
-    monkeypatch.setattr(rows, "BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
+    monkeypatch.setattr(reading, "SMALLEST_BLOCK", 16)
+    monkeypatch.setattr(reading, "BLOCK_ELEMENTS", {})
+    monkeypatch.setattr(reading, "BLOCK_ELEMENTS_ELSEWHERE", 2 * 4 * 40 * 16)
 
 
 def drawn(dtype: torch.dtype, gain: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,3 +120,20 @@ def test_the_spectra_of_a_stream_are_those_on_a_cpu():
     found, expected = read_stream(hidden.to(DEVICE)), read_stream(hidden)
     for name, values in expected.items():
         torch.testing.assert_close(found[name].cpu(), values, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("kind", ["mha-rope", "gqa-rope"])
+def test_padded_rows_beside_longer_ones_get_what_they_get_alone(kind, dtype, tolerance):
+    """Padding attends to nothing: a kernel that makes NaN of it hands that on through the values of the next layer."""
+    model: Any = tiny_models.llama(kind, gain=3.0)
+    model.to(torch.device(DEVICE), dtype)
+    texts = [[length, *tiny_models.tokens(1, length)[0].tolist()] for length in (3, 40, 17)]  # which share no beginning
+    more = [[5], [6, 7, 8], [9, 10]]
+    with attending(model), torch.no_grad():
+        ((order, cached, last),) = completions.read(model, texts, at_once=3)
+        later = cached.extend([more[index] for index in order])[:, -1]
+    for index, *found in zip(order, last, later, strict=True):
+        for ids, logits in zip((texts[index], texts[index] + more[index]), found, strict=True):
+            alone = model(torch.tensor([ids], device=DEVICE), use_cache=False).logits[0, -1].float()
+            torch.testing.assert_close(logits, alone, atol=tolerance, rtol=0)
