@@ -102,9 +102,10 @@ def test_a_profile_names_the_operations_that_take_longest(monkeypatch):
 
 def test_the_shape_of_a_gpu_run_against_hand_count(monkeypatch):
     monkeypatch.setattr(gpu, "ROUNDS", 1)
-    rows = gpu.on("cpu", TINY, texts=2, lengths=(16,))
+    rows = gpu.on("cpu", TINY, texts=2, lengths=(16, 1024))
     assert rows[0]["way"] == "matrix multiplication"
-    assert len(rows) == 5
+    assert [row["length"] for row in rows[1:]] == [16] * 4 + [1024] * 3
+    assert not any("core set" in row["way"] for row in rows if row.get("length") == 1024)  # only as long as its cells
     # per layer: q and o 32 x 32, k and v 32 x 16, three of 32 x 64; attention 2 x 2 x 16 x 16 x 32 / 2 a text and layer
     weights = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64)
     assert gpu.flops(TINY, 2, 16) == 2 * 2 * 16 * weights + 2 * 2 * (2 * 16 * 16 * 32)
