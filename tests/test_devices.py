@@ -1,6 +1,7 @@
 import os
 
 import pytest
+import torch
 
 from dropeact.measurements.provenance import default_device
 from fixtures.devices import pin_worker
@@ -36,3 +37,23 @@ def test_without_a_device_nothing_is_set(tmp_path):
 def test_tests_compute_on_the_cpu_here_and_in_processes_that_they_start():
     assert default_device() == "cpu"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("ranks", "expected"),
+    [
+        ({}, "cuda"),
+        ({"LOCAL_RANK": "1"}, "cuda:1"),
+        ({"SLURM_LOCALID": "3"}, "cuda:1"),  # more processes than GPUs
+        ({"LOCAL_RANK": "0", "SLURM_LOCALID": "1"}, "cuda:0"),
+        ({"LOCAL_RANK": ""}, "cuda"),
+    ],
+)
+def test_each_process_of_a_machine_takes_a_gpu_by_its_local_rank(ranks, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    assert default_device() == expected
