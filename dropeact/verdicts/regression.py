@@ -46,6 +46,7 @@ State = Literal[
 ]
 REGRESSIONS: tuple[State, ...] = ("verdict changed", "no longer measured", "orphaned verdict", "fewer texts")
 STATES: tuple[State, ...] = (*REGRESSIONS, "moved", "new claim", "missing baseline", "same", "not measured")
+UNREGISTERED = "no claim registers it any more (one of your own: give --claims=FILE)"
 RANK = {"supported": 3, "inconclusive": 2, "contradicted": 1}
 
 
@@ -115,9 +116,8 @@ def changed(key: str, before: Side, after: Side) -> Change:
     """The state of one record."""
     old, new = before.records.get(key), after.records.get(key)
     if new is None:
-        if old is not None and missing(old):
-            return Change(key, "not measured", old, None, notes=("no claim registers it any more",))
-        return Change(key, "orphaned verdict", old, None, notes=("no claim registers it any more",))
+        state = "not measured" if old is not None and missing(old) else "orphaned verdict"
+        return Change(key, state, old, None, notes=(UNREGISTERED,))
     if old is None:
         state = "not measured" if missing(new) else "new claim"
         return Change(key, state, None, new, notes=("the baseline never judged it",))
@@ -128,11 +128,12 @@ def changed(key: str, before: Side, after: Side) -> Change:
         return Change(key, state, old, new, notes=((old if missing(old) else new).reason,))
     moved, notes = moved_between(key, before, after), remarks(key, before, after)
     counts = _texts(key, before), _texts(key, after)
-    if counts[1] < counts[0]:
+    fewer = 0 < counts[1] < counts[0]  # where nothing is estimated, nothing is counted
+    if fewer:
         notes = (f"{counts[1]} texts, the baseline has {counts[0]}", *notes)
     if old.verdict != new.verdict or (new.is_broken and not old.is_broken):
         return Change(key, "verdict changed", old, new, moved, (_direction(old, new), *notes))
-    state = "fewer texts" if counts[1] < counts[0] else "moved" if moved is not None and moved.beyond else "same"
+    state = "fewer texts" if fewer else "moved" if moved is not None and moved.beyond else "same"
     return Change(key, state, old, new, moved, notes)
 
 

@@ -116,6 +116,15 @@ def test_fewer_texts_regress_and_are_compared_unpaired(before):
     assert not change.movement.paired
 
 
+def test_a_record_that_estimates_nothing_has_not_fewer_texts(before):
+    untested = with_record(before, QUERY, verdict="untestable", reason="a control failed")
+    nothing = with_record(before, QUERY, verdict="untestable", reason="a control failed", n=0)
+    item = nothing.evaluated[QUERY]
+    nothing = replace(nothing, evaluated=nothing.evaluated | {QUERY: replace(item, outcome=None)})
+    assert one(compared(untested, nothing), QUERY).state == "same"
+    assert not any("texts" in note for note in one(compared(before, nothing), QUERY).notes)
+
+
 def test_other_texts_are_compared_unpaired(before):
     for edit in ({"corpus": "1" * 64}, {"arm": "bos"}):
         movement = one(compared(before, replace(before, run=dict(before.run) | edit)), QUERY).movement
@@ -127,6 +136,7 @@ def test_a_verdict_without_its_claim_is_orphaned(before):
     comparison = compared(before, without_record(before, QUERY))
     assert comparison.status == 1
     assert one(comparison, QUERY).state == "orphaned verdict"
+    assert "give --claims=FILE" in as_text(comparison)
 
 
 def test_a_claim_that_ends_with_an_error_now_regresses_and_one_that_always_did_does_not(before):
