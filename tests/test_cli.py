@@ -71,6 +71,28 @@ def test_an_option_without_a_value_is_one_line_and_status_2(words):
     assert run.stderr == f"dropeact: expected a value behind {words[-1]}; got none; give one, or leave the option out\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "behind"),
+    [
+        (["measure", "--out=run", "--pair", ""], " behind --pair"),
+        (["explain", "sink-rate-rope", "--results", ""], " behind --results"),
+        (["report", ""], " behind report"),
+        (["verify", "--claims", ""], " behind --claims"),
+        ([""], ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_word_is_one_line_and_status_2_and_not_taken_for_the_default_or_this_folder(
+    words, behind, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(results(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["dropeact", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = f'dropeact: expected a value{behind}; got ""; give one, or leave it out\n'
+    assert (ended.value.code, capsys.readouterr().err) == (2, said)
+
+
 def test_an_interrupted_command_is_one_line_and_the_shells_status(monkeypatch, capsys, tmp_path):
     def interrupted(request, out):
         raise KeyboardInterrupt

@@ -66,7 +66,7 @@ def test_without_options_the_accepted_results_are_judged_and_core_would_be_measu
     assert (request.chosen_sets, request.dtype, request.lengths) == (("core",), "float32", ())
 
 
-@pytest.mark.parametrize("name", ["results", "pair", "rope", "baseline", "out", "texts", "only", "device"])
+@pytest.mark.parametrize("name", ["results", "pair", "rope", "baseline", "out", "texts", "only", "device", "claims"])
 def test_an_option_without_a_value_is_refused_and_not_taken_for_one_that_was_left_out(name):
     with pytest.raises(InputError, match=f"expected a value behind --{name}=; got none"):
         asked(given(f"--{name}="))

@@ -31,16 +31,19 @@ for command in (judging.audit, making.convert, making.recalibrate, measuring.tra
 
 
 def refuse_empty(words: Sequence[str]) -> None:
-    """Refuse an option that is given no value: it would read as one that was left out.
+    """Refuse an option that is given no value, and an empty word: they would read as left out, or as this folder.
 
     Raises
     ------
     InputError
-        For the first such option, like `--results=`.
+        For the first such option, like `--results=`, or empty word, like the one in `--results ""`.
     """
-    for word in words:
+    for before, word in zip(["", *words], words, strict=False):
         if word.startswith("--") and word.endswith("=") and word.count("=") == 1:
             raise InputError(f"expected a value behind {word}; got none; give one, or leave the option out")
+        if not word:
+            behind = f" behind {before}" if before else ""
+            raise InputError(f'expected a value{behind}; got ""; give one, or leave it out')
 
 
 def main() -> None:
