@@ -77,6 +77,18 @@ def checked_run(run: Mapping[str, Any], where: str, remedy: str = RESTORE) -> di
     return {**run, "sets": sets}
 
 
+def check_ended(run: Mapping[str, Any], directory: Path) -> None:
+    """Refuse a run of which no set has ended: nothing of it is judged, which would pass as nothing unexpected.
+
+    Raises
+    ------
+    InputError
+        Naming the folder.
+    """
+    if not run["sets"]:
+        raise InputError(f"expected a run that has ended; got {directory}; the same measuring command completes it")
+
+
 def check_schema(attrs: Mapping[str, Any], path: Path) -> None:
     """Refuse a cell of other making, and one of a newer schema.
 

@@ -73,6 +73,7 @@ RECALIBRATE = ["recalibrate", "embedded:smollm2-135m", "new", "--corpus=none.txt
         ([*RECALIBRATE, "--tokens=512", "--micro-batch=0"], "expected --micro-batch of 1 or more; got 0"),
         (["diff", "a", "b", "--json", "--md"], "expected --json or --md"),
         (["audit", "--json", "--md"], "expected --json or --md"),
+        (["report", "a", "--baseline=b"], "expected --summary or --badge beside --baseline; got neither"),
         (["report", "a", "--badge", "--html"], "expected one of --html, --open, --summary and --badge"),
         (["report", "a", "--summary", "--badge"], "expected one of --html, --open, --summary and --badge"),
     ],
@@ -292,6 +293,28 @@ def test_python_without_docstrings_is_told_so(tmp_path):
 def test_links_hold_where_a_path_has_spaces_and_parentheses(tmp_path):
     target = tmp_path / "FINDINGS.md"
     assert relative(tmp_path / "my run (2)" / "figures" / "loss.svg", target) == "my%20run%20%282%29/figures/loss.svg"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["report"], ["report", "--html"], ["report", "--badge"], ["accept"]], ids=" ".join
+)
+def test_results_of_a_run_that_never_ended_are_refused_and_nothing_is_written(tmp_path, command, arguments):
+    folder = results(tmp_path, texts=4, cells=())
+    status, said = command(arguments[0], folder, *arguments[1:])
+    assert (status, said.count("\n")) == (2, 1)
+    assert {file.name for file in folder.iterdir()} == {"run.json"}
+
+
+def test_judging_a_run_that_never_ended_is_one_line_and_does_not_pass(tmp_path):
+    folder = results(tmp_path, texts=4, cells=("observations",))
+    store = Store(folder)
+    store.write_run(store.read_run() | {"sets": []})
+    line = [sys.executable, "-m", "dropeact", "verify", f"--results={folder}"]
+    run = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert (
+        f"dropeact: expected a run that has ended; got {folder}; the same measuring command completes it" in run.stderr
+    )
 
 
 def test_accepting_results_without_a_store_changes_nothing(tmp_path, command):

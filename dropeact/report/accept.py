@@ -11,6 +11,7 @@ from dropeact.axes import InputError
 from dropeact.files import write_text
 from dropeact.report.folder import default_output, write
 from dropeact.report.trajectory_figure import read_trajectory
+from dropeact.run_file import check_ended
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge
 
@@ -29,8 +30,7 @@ def accept(directory: Path) -> list[str]:
     run = Store(directory).read_run()
     if not Store(directory).files():
         raise InputError(f"expected stored results in {directory}; got none; measure again into that folder")
-    if not run["sets"]:
-        raise InputError(f"expected a run that has ended; got {directory}; the same measuring command completes it")
+    check_ended(run, directory)
     pair = run["pair"]["name"]
     target, before = home / pair, expected.load(pair)
     _require_sets(run["sets"], target)

@@ -14,6 +14,7 @@ from dropeact.report import observed
 from dropeact.report.gallery import gallery
 from dropeact.report.render import contents, findings, relative
 from dropeact.report.tables import complete
+from dropeact.run_file import check_ended
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims, robustness
 from dropeact.verdicts.records import as_csv, as_json, read_verdicts
@@ -34,6 +35,7 @@ def write(
     """
     store = Store(directory)
     run = store.read_run()
+    check_ended(run, directory)
     replace = not bundled.is_accepted(directory) if replace is None else replace
     judged = (
         list(records) if records is not None else judge(directory, families=expected.load(run["pair"]["name"]).families)
