@@ -95,6 +95,8 @@ def test_the_steps_of_the_action_run_by_hand_judge_report_and_give_the_status(tm
     shown = (tmp_path / "summary").read_text()
     assert "verdict changed | supported → contradicted" in shown
     assert len(shown.encode()) < 2**20
+    unexpected = re.findall(r"^- `(.*?)`: (.*?):", shown, re.MULTILINE)  # the baseline has contradicted records, too
+    assert {state for _, state in unexpected} == {"verdict changed"}
     assert act("Status", given | {"steps.judge.outputs.status": "1"}, tmp_path).returncode == 1
 
 

@@ -48,6 +48,9 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="The HTML file, opened in the browser.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="Print a Markdown summary for CI.")] = False,
     badge: Annotated[bool, typer.Option("--badge", help="Print the JSON of a shields.io endpoint.")] = False,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="With --summary or --badge: what is expected (OLD).")
+    ] = None,
     own: OwnOption = None,
 ) -> None:
     """Write FINDINGS.md and figures from stored results; loads no model. Several folders: claims x pairs.
@@ -59,6 +62,8 @@ def report(
         raise InputError(f"expected one folder with --html, --open, --summary or --badge; got {len(directories)}")
     if (html or show) + summary + badge > 1:
         raise InputError("expected one of --html, --open, --summary and --badge; got several; leave the others out")
+    if baseline is not None and not (summary or badge):
+        raise InputError("expected --summary or --badge beside --baseline; got neither; add one, or leave it out")
     from dropeact.verdicts import load_claims
 
     load_claims(own or ())
@@ -70,7 +75,7 @@ def report(
         from dropeact.report.summary import badge as badge_json
         from dropeact.report.summary import summary as summary_markdown
 
-        emit((summary_markdown if summary else badge_json)(directories[0]), output)
+        emit((summary_markdown if summary else badge_json)(directories[0], baseline), output)
     elif html or show:
         from dropeact.report.html import write_html
 

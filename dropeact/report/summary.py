@@ -3,28 +3,37 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dropeact import bundled
 from dropeact.report import words
+from dropeact.report.against import against
+from dropeact.run_file import check_ended
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims
 from dropeact.verdicts.expected import Expected
+from dropeact.verdicts.regression import compare
 
 MOST_BYTES = 1_000_000  # a step summary on GitHub holds 1 MiB, a comment 65,536 characters
 
 
-def judged(directory: Path) -> tuple[dict[str, Any], list[Record], Expected]:
-    """The run, its records and the lock of its pair, beside claims of a user's own."""
+def judged(directory: Path, baseline: Path | None) -> tuple[dict[str, Any], list[Record], Expected]:
+    """The run, its records, and the lock of its pair, beside claims of a user's own, or that of a baseline."""
     run = Store(directory).read_run()
+    check_ended(run, directory)
     lock, claims = expected.load(run["pair"]["name"]), load_claims()
     records = judge(directory, families=lock.families)
+    if baseline is not None:
+        return run, records, against(compare(baseline, directory))
+    lock = replace(lock, complete=bundled.is_accepted(directory))
     return run, records, lock.beside(record for record in records if claims[record.id].is_own)
 
 
-def summary(directory: Path) -> str:
+def summary(directory: Path, baseline: Path | None = None) -> str:
     """Counts, what is not as expected, and the table of the claims, below MOST_BYTES."""
-    run, records, lock = judged(directory)
+    run, records, lock = judged(directory, baseline)
     pair = run["pair"]
     lines = [
         f"## Claims on {pair['title'] or pair['name']}",
@@ -43,22 +52,26 @@ def summary(directory: Path) -> str:
     return bounded([*lines, *rows])
 
 
+def complaints(records: Sequence[Record], lock: Expected) -> dict[str, str]:
+    """What is not as expected, by record: a verdict, or one that no claim stands behind any more."""
+    said = {record.key: lock.complaint(record) for record in records}
+    return {key: complaint for key, complaint in said.items() if complaint} | lock.orphans(said)
+
+
 def unexpected(records: Sequence[Record], lock: Expected) -> list[str]:
-    """A list of the records that are not as expected; nothing where all are."""
-    complaints = [(record.key, lock.complaint(record)) for record in records]
-    lines = [f"- `{key}`: {complaint}" for key, complaint in complaints if complaint]
+    """A list of what is not as expected; nothing where all is."""
+    lines = [f"- `{key}`: {complaint}" for key, complaint in complaints(records, lock).items()]
     return ["### Not as expected", "", *lines, ""] if lines else []
 
 
-def badge(directory: Path) -> str:
+def badge(directory: Path, baseline: Path | None = None) -> str:
     """The JSON that a shields.io endpoint badge reads: counts; red where a verdict is not as expected."""
-    run, records, lock = judged(directory)
-    wrong = any(lock.complaint(record) for record in records)
+    run, records, lock = judged(directory, baseline)
     body = {
         "schemaVersion": 1,
         "label": f"claims on {run['pair']['name']}",
         "message": counted(records, between=" · "),
-        "color": "red" if wrong else "blue",
+        "color": "red" if complaints(records, lock) else "blue",
     }
     return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
 

@@ -55,6 +55,24 @@ def test_the_badge_is_blue_where_every_verdict_is_as_expected(planted, monkeypat
     assert json.loads(summary.badge(planted))["color"] == "blue"
 
 
+def test_against_a_baseline_what_it_had_is_expected_and_what_regressed_is_not(planted, tmp_path):
+    better = results(tmp_path, plant={"drope": {"query_count": 0.5, "sink": 0.6}})
+    assert json.loads(summary.badge(planted, planted))["color"] == "blue"
+    assert "Not as expected" not in summary.summary(planted, planted)
+    assert json.loads(summary.badge(planted, better))["color"] == "red"
+    text = summary.summary(planted, better)
+    assert "### Not as expected\n\n- `sink-rate-drope[direction]`: verdict changed" in text
+    assert "- `massive-query-reduction" not in text
+
+
+def test_a_verdict_that_no_claim_stands_behind_is_unexpected(planted, monkeypatch):
+    verdicts = {"massive-query-reduction[direction]": "supported", "sink-rate-drope[direction]": "contradicted"}
+    lock = Expected(True, {}, verdicts | {"gone[direction]": "supported"})
+    monkeypatch.setattr(summary.expected, "load", lambda name: lock)
+    assert "- `gone[direction]`: expected supported" in summary.summary(planted)
+    assert json.loads(summary.badge(planted))["color"] == "red"
+
+
 def test_several_pairs_stand_in_one_table(planted, tmp_path):
     other = results(tmp_path / "b", pair=Pair(name="other", rope="a", drope="b"), plant={"drope": {"query_count": 0.5}})
     lines = side_by_side.table([planted, other]).splitlines()
