@@ -23,6 +23,7 @@ from dropeact.pairs import Pair
 from dropeact.report.render import relative
 from dropeact.report.tables import complete
 from dropeact.store import Store
+from dropeact.verdicts import registry
 from dropeact.verdicts.registry import load_claims
 from tests.checkpoints import tiny
 from tests.synthetic_results import results
@@ -225,6 +226,17 @@ def test_claims_that_cannot_be_imported_name_the_file_and_the_line(tmp_path, tex
     file.write_text(text)
     with pytest.raises(InputError, match=f"expected claims that can be imported from {file}; got .*{message}"):
         load_claims([file])
+
+
+def test_a_file_that_claims_nothing_is_refused_and_not_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    file = tmp_path / "mine.py"
+    file.write_text('def my_own(measured):\n    """Most heads are sinks."""\n')
+    with pytest.raises(InputError, match=f"expected a claim in {file}; got none; decorate its function with @claim"):
+        load_claims([file])
+    (tmp_path / "test_words.py").write_text("WORDS = 3\n")
+    (tmp_path / "test_claims.py").write_text(OWN.replace("my-own", "in-a-folder"))
+    assert "in-a-folder" in load_claims([tmp_path])
 
 
 @pytest.mark.parametrize("html", [[], ["--html"]], ids=["markdown", "html"])

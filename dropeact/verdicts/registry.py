@@ -150,7 +150,13 @@ def claim(
 
 
 def load_claims(paths: Iterable[Path] = ()) -> dict[str, Claim]:
-    """Import every claim file of the project and of `paths` (files or folders), and return the registry by id."""
+    """Import every claim file of the project and of `paths` (files or folders), and return the registry by id.
+
+    Raises
+    ------
+    InputError
+        If one of `paths` has no Python file, or none that claims anything.
+    """
     folders = [bundled.folder("claims"), *paths]
     for folder in folders:
         files = sorted(folder.glob("test_*.py")) if folder.is_dir() else [folder]
@@ -158,7 +164,14 @@ def load_claims(paths: Iterable[Path] = ()) -> dict[str, Claim]:
             raise InputError(f"expected claim files test_*.py; got {folder}; give a Python file or a folder of them")
         for file in files:
             import_claims(file)
+        if not any(registered_by(file) for file in files):
+            raise InputError(f"expected a claim in {folder}; got none; decorate its function with @claim in that file")
     return dict(sorted(REGISTRY.items()))
+
+
+def registered_by(file: Path) -> list[Claim]:
+    """The claims that a file registers: what it imports from elsewhere is not its own."""
+    return [claim for claim in REGISTRY.values() if claim.module == _module_of(file)]
 
 
 def import_claims(file: Path) -> None:
@@ -169,7 +182,7 @@ def import_claims(file: Path) -> None:
     InputError
         If it is no Python, or what it does when it is imported fails.
     """
-    name = f"dropeact_claims_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
+    name = _module_of(file)
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, file)
@@ -187,6 +200,10 @@ def import_claims(file: Path) -> None:
         raise InputError(
             f"expected claims that can be imported from {file}; got {reason}{_line(error, file)}; correct it"
         ) from error
+
+
+def _module_of(file: Path) -> str:
+    return f"dropeact_claims_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
 
 
 def _line(error: BaseException, file: Path) -> str:
