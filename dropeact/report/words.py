@@ -68,7 +68,7 @@ def interval(record: Record) -> str:
     """The interval in brackets; `exact` where the quantity does not vary over texts."""
     if record.estimate is None:
         return "—"
-    if record.exact:
+    if record.exact or record.n == 1:  # one part of a statement may vary no more where others do
         return "exact"
     return between(record, record.low, record.high)
 
@@ -142,7 +142,8 @@ def parts(record: Record) -> str:
     """Every part of a compound statement with its interval; of many the first ones."""
     shown = []
     for part in record.parts:
-        bounds = "(no interval)" if part["low"] is part["high"] is None else between(record, part["low"], part["high"])
-        shown.append(f"{part['label']} {signed(record, part['estimate'])} {bounds}")
+        low, high = part["low"], part["high"]
+        spread = "exact" if low is not None and low == high else between(record, low, high)
+        shown.append(f"{part['label']} {signed(record, part['estimate'])} {spread}")
     more = f"; and {len(shown) - PARTS} others" if len(shown) > PARTS else ""
     return f"{'; '.join(shown[:PARTS])}{more}"

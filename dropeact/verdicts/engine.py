@@ -122,14 +122,14 @@ def _decided(
 
 
 def _parts(outcome: Outcome) -> list[dict[str, Any]]:
-    """Each part of a compound statement with its interval; none of a plain one."""
+    """Each part of a compound statement with its interval, of no width where it is exact; none of a plain one."""
     if not isinstance(outcome, Conjunction):
         return []
     shown = [(part.label, part.estimate) for part in outcome.parts]
-    ends = [(finite(e.value), finite(e.low), finite(e.high)) for _, e in shown]
+    ends = [(e.value, e.value) if e.is_exact else e.interval for _, e in shown]
     return [
-        {"label": label, "estimate": value, "low": low, "high": high}
-        for (label, _), (value, low, high) in zip(shown, ends, strict=True)
+        {"label": label, "estimate": finite(e.value), "low": finite(low), "high": finite(high)}
+        for (label, e), (low, high) in zip(shown, ends, strict=True)
     ]
 
 

@@ -6,11 +6,12 @@ import xarray as xr
 
 from dropeact import measured as views
 from dropeact.axes import InputError
-from dropeact.estimators import NotApplicable, Untestable, difference, mean, ratio, where_tested
+from dropeact.estimators import NotApplicable, Untestable, both, difference, mean, ratio, where_tested
 from dropeact.estimators.outcomes import remark
 from dropeact.estimators.regions import at_least, equivalent_rate, fewer_by_ratio, higher_rate
 from dropeact.measured import MissingMeasurement
 from dropeact.pairs import Pair
+from dropeact.report import words
 from dropeact.report.explain import described
 from dropeact.store import Store
 from dropeact.verdicts import judge, load_claims
@@ -205,6 +206,19 @@ def test_a_statement_of_two_models_is_contradicted_by_one_and_never_supported_wh
     assert false.remarks == "Not tested: RoPE finds nothing."
     true = one(planted, made(of_both, region=at_least(1.0, "r")))
     assert (true.verdict, true.reason, true.estimate, true.remarks) == ("untestable", "RoPE finds nothing", None, "")
+
+
+@pytest.mark.parametrize("held", [3.0, 0.0], ids=["the part that varies is shown", "the part that does not is shown"])
+def test_a_part_that_varies_over_no_text_is_exact_and_not_unbounded(planted, held):
+    @statement
+    def function(measured):
+        loss = measured.drope.nats("baseline")
+        return both({"loss": mean(loss, unit="nats"), "held": mean(0 * loss + held, unit="nats")})
+
+    record = one(planted, made(function, region=at_least(1.0, "why", scale="rate")))
+    assert f"held {words.number(held)} exact" in words.parts(record)
+    assert (words.interval(record) == "exact") is (held == 0)
+    assert "∞" not in words.measured(record) + words.parts(record)
 
 
 def test_a_record_says_what_its_claim_remarks_on_whatever_the_verdict(planted):
