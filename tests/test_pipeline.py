@@ -1,4 +1,4 @@
-"""The pipeline that the package's docstring shows, run as written on tiny checkpoints and half of the passages."""
+"""Examples run as written: the pipeline of the package's docstring on tiny checkpoints, and that of docs/results.md."""
 
 import doctest
 from pathlib import Path
@@ -8,7 +8,10 @@ import pytest
 import dropeact
 from dropeact import corpus, pairs
 from dropeact.store import Store
+from dropeact.verdicts import judge
 from tests.checkpoints import tiny
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -33,3 +36,15 @@ def test_the_calls_of_the_packages_docstring_run_as_written(small):
     assert len(example.globs["records"]) > 20
     assert example.globs["page"] == Path("runs/mine/FINDINGS.md")
     assert Store(small / "runs" / "mine").read_run()["texts"] == 16
+
+
+def test_the_example_of_how_a_record_is_computed_prints_what_it_says(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "results.md").read_text()
+    example = page.split("```python\n")[1].split("```")[0]
+    exec(example, {})
+    printed = [float(line) for line in capsys.readouterr().out.splitlines()]
+    said = [float(line.rsplit("# ", 1)[1]) for line in example.splitlines() if line.startswith("print")]
+    record = next(r for r in judge(ROOT / "results" / "smollm2-135m") if r.id == "massive-query-reduction")
+    assert printed == pytest.approx(said, rel=0.01, abs=0)
+    assert printed == pytest.approx([record.estimate, record.p_support], rel=1e-9, abs=0)
