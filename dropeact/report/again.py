@@ -24,7 +24,7 @@ def command(store: Store, run: Mapping[str, Any], claim: Claim) -> str:
     how += [] if run["corpus"] == corpus_hash(passages()) else ["--texts=FILE"]  # the file that was given then
     how += [] if claim.set == "core" else [f"--only={claim.set}"]
     how += (long_texts(store, run["arm"]) or [pair.long_lengths]) if claim.set == "long" else []
-    how += [f"--claims={claim.function.__code__.co_filename}"] if claim.is_own else []
+    how += [f"--claims={claim.file}"] if claim.is_own else []
     words = ["pytest", "-m", "claims", *named(run), "--fresh", *how, f"--out=runs/{claim.id}", "-k", claim.id]
     return shlex.join(words)
 

@@ -64,7 +64,12 @@ class Claim:
     @property
     def is_own(self) -> bool:
         """Whether it is a user's own: of a file outside the project's claims."""
-        return Path(self.function.__code__.co_filename).parent != bundled.folder("claims")
+        return self.file.parent != bundled.folder("claims")
+
+    @property
+    def file(self) -> Path:
+        """Where the function stands, under whatever decorators."""
+        return Path(inspect.unwrap(self.function).__code__.co_filename)
 
     def magnitude(self, region: Region, *, protocol: ProtocolName = "replication") -> Callable[[Function], Function]:
         """Register how the published figure is judged on the published pair, inside which region, on which texts."""

@@ -13,7 +13,7 @@ from dropeact.pairs import Pair
 from dropeact.report.again import command
 from dropeact.report.explain import explained
 from dropeact.store import Cell, Store
-from dropeact.verdicts import load_claims
+from dropeact.verdicts import load_claims, registry
 from fixtures.options import asked, pytest_addoption
 from fixtures.verdicts import requested
 from tests import synthetic_results as synthetic
@@ -90,3 +90,15 @@ def test_texts_of_a_users_own_are_asked_for_again(tmp_path):
     own = synthetic.run_record(KNOWN, 32) | {"corpus": "1" * 64}
     request, *_ = read(command(Store(tmp_path), own, load_claims()["sink-rate-rope"]))
     assert request.texts == "FILE"
+
+
+def test_a_claim_of_a_users_own_is_asked_for_by_its_file_under_whatever_decorators(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import numpy as np\nfrom dropeact.estimators.regions import most\nfrom dropeact.verdicts import claim\n"
+        '@claim("decorated", region=most())\n@np.errstate(invalid="ignore")\ndef f(measured):\n    """Stated."""\n'
+    )
+    claim = load_claims([mine])["decorated"]
+    assert (claim.is_own, claim.file) == (True, mine)
+    assert f"--claims={mine}" in shlex.split(command(Store(tmp_path), synthetic.run_record(KNOWN, 32), claim))
