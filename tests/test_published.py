@@ -4,6 +4,7 @@ import pytest
 
 from dropeact import bundled, published
 from dropeact.axes import InputError
+from dropeact.report import words
 
 EXPERIMENTS = {1: 6, 2: 6, 3: 5, 4: 12, 5: 3, 6: 3, 7: 2, 8: 2, 9: 2, 10: 7, "upstream": 9}
 
@@ -19,6 +20,13 @@ def test_claim_carries_its_figures_against_paper():
     assert claim.figures == {"rope": 1475.5, "rope_sd": 22.6, "drope": 901.4, "drope_sd": 36.0, "change": -0.39}
     assert (claim.n, claim.source, claim.experiment) == (10, "study 2.2", 1)
     assert claim.tolerance == published.Tolerance(0.05, "absolute")
+
+
+def test_a_figure_that_was_printed_as_a_bound_is_called_one():
+    rows = [row for check in published.read_toml(published.path("audit.toml"))["check"] for row in check["rows"]]
+    bounds = {row["figure"]: row["printed"][0] for row in rows if "figure" in row and row["printed"][0] in "<>"}
+    assert len(bounds) == 4
+    assert {figure: words.named(figure)[-1] for figure in bounds} == bounds
 
 
 def test_tolerance_half_width_against_hand_count():
