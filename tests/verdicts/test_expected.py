@@ -1,12 +1,13 @@
 """What passes and what fails beside the accepted verdicts."""
 
+import tomllib
 from dataclasses import replace
 
 import pytest
 
 from dropeact.axes import InputError
 from dropeact.estimators.regions import most
-from dropeact.verdicts import claim, judge, load_claims
+from dropeact.verdicts import claim, expected, judge, load_claims
 from dropeact.verdicts.expected import Expected
 from tests.synthetic_results import results
 
@@ -64,6 +65,40 @@ def test_a_claim_of_ones_own_beside_a_lock_passes_as_on_a_pair_without_one(recor
     assert beside.complaint(own) == beside.complaint(record) == ""
     assert beside.complaint(replace(own, verdict="contradicted", reason="too small")) == "contradicted: too small"
     assert "new record" in beside.complaint(replace(record, id="another"))
+
+
+def test_what_a_pair_without_a_lock_lets_pass(record):
+    words = ("supported", "inconclusive", "not applicable", "not measured", "contradicted", "untestable")
+    passing = [word for word in words if not Expected().complaint(replace(record, verdict=word))]
+    assert passing == ["supported", "inconclusive", "not applicable", "not measured"]
+
+
+def test_the_text_of_a_lock_has_every_verdict_and_the_size_of_every_family_against_hand_count(record):
+    record = replace(record, exact=False)
+    records = [
+        replace(record, id="z", family="two"),
+        replace(record, id="b", family="two", verdict="untestable"),
+        replace(record, id="c", family="two", verdict="not applicable"),  # outside its family
+        replace(record, id="d", family="two", exact=True),  # and so is this one
+        replace(record, id="a", family="one", verdict="inconclusive"),
+    ]
+    text = expected.as_toml(records)
+    assert tomllib.loads(text)["families"] == {"one": 1, "two": 2}
+    assert list(tomllib.loads(text)["families"]) == ["one", "two"]
+    verdicts = [(f"{r.id}[{r.kind}]", r.verdict) for r in sorted(records, key=lambda r: r.id)]
+    assert list(tomllib.loads(text)["verdicts"].items()) == verdicts
+
+
+def test_a_lock_is_read_back_as_it_was_written_and_a_damaged_one_is_one_line(record, tmp_path, monkeypatch):
+    record = replace(record, exact=False)
+    monkeypatch.setattr(expected, "path", lambda pair: tmp_path / f"{pair}.toml")
+    assert expected.load("none") == Expected()
+    (tmp_path / "own.toml").write_text(expected.as_toml([record]))
+    assert expected.load("own") == Expected(True, {record.family: 1}, {record.key: record.verdict})
+    for damaged in ("[families", "[families]", "[verdicts]"):
+        (tmp_path / "own.toml").write_text(damaged)
+        with pytest.raises(InputError, match=r"expected \[families\] and \[verdicts\]; got .*own.toml.*; restore it"):
+            expected.load("own")
 
 
 def test_a_word_that_no_claim_knows_is_refused_where_it_is_declared():

@@ -7,7 +7,7 @@ from scipy import stats
 
 from dropeact.estimators import Conjunction, Estimate, Part, PValues, items
 from dropeact.estimators.regions import at_least, at_most, within
-from dropeact.verdicts.rule import decide, holm, why_contradicted, why_inconclusive
+from dropeact.verdicts.rule import decide, holm, is_exact, why_contradicted, why_inconclusive
 
 
 def sample(center, spread=0.1, n=16):
@@ -42,6 +42,28 @@ def test_an_effect_is_opposite_where_all_of_its_interval_is_against_scipy(center
     assert (interval.low < 0 < interval.high) == (reason == "effect too small")
     region = at_least(2.0, "r") if sign > 0 else at_most(-2.0, "r")
     assert why_contradicted(estimate, region) == reason
+
+
+def test_a_number_without_an_interval_is_opposite_by_itself():
+    """One that varies over no text has no interval; something of one sign over nothing is more than any multiple."""
+    assert why_contradicted(sample(-1.0, 0.0), at_least(0.5, "r")) == "opposite"
+    assert why_contradicted(sample(0.2, 0.0), at_least(0.5, "r")) == "effect too small"
+    assert why_contradicted(sample(1.0, 0.0), at_most(-0.5, "r")) == "opposite"
+    endless = Estimate(np.linspace(1, 2, 8), np.zeros(8), "ratio", "ratio")
+    assert why_contradicted(endless, at_most(0.95, "r", scale="ratio")) == "opposite"
+
+
+def test_a_compound_statement_is_exact_only_where_no_part_varies():
+    constant, varying = Part("constant", sample(1.0, 0.0)), Part("varying", sample(1.0))
+    assert is_exact(Conjunction((constant, constant)))
+    assert not is_exact(Conjunction((constant, varying)))
+
+
+def test_two_texts_have_a_number_that_would_decide_and_one_has_none():
+    assert why_inconclusive(sample(0.6, 0.2, 2), at_least(0.5, "r"), 1).startswith("about ")
+    assert why_inconclusive(sample(0.6, 0.2, 1), at_least(0.5, "r"), 1, sample="prompts") == (
+        "on the bound exactly; no number of prompts would decide"
+    )
 
 
 def answers(right, n=40):
