@@ -240,6 +240,22 @@ def test_that_many_decide_in_four_samples_of_five_by_simulation():
     assert np.mean(decided) == pytest.approx(0.8, abs=0.06)
 
 
+@pytest.mark.parametrize(("right", "bound"), [(0, 0.2), (1, 0.3), (4, 0.45)])
+def test_right_and_wrong_answers_are_as_far_from_their_bounds_by_symmetry(right, bound):
+    """Of 10 items: so many right beside a bound are as many wrong beside 1 minus it."""
+    few, many = items.mean(some(right, 10), unit="x"), items.mean(some(10 - right, 10), unit="x")
+    assert many.effect(1 - bound) == pytest.approx(-few.effect(bound))
+    assert many.tails(1 - bound) == pytest.approx(few.tails(bound)[::-1])
+    assert many.deciding(1 - bound, 3) == few.deciding(bound, 3)
+    assert many.interval == pytest.approx([1 - end for end in few.interval[::-1]])
+
+
+def test_a_mean_and_a_sum_over_tasks_say_what_they_are():
+    assert items.mean(some(3, 10), unit="x").scale == "rate"
+    assert items.mean(some(3, 10), unit="x", scale="difference").scale == "difference"
+    assert averaged([[1, 0], [0, 1]]).scale == "difference"
+
+
 def test_no_number_decides_what_lies_on_the_bound():
     assert items.mean(some(5, 5), unit="x").deciding(1.0, 1) is None
     said = why_inconclusive(items.mean(some(5, 5), unit="x"), at_least(1.0, "r", scale="rate"), 1)

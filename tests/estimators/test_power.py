@@ -56,6 +56,8 @@ def test_skewness_against_scipy_and_without_spread():
     values = np.random.default_rng(1).exponential(size=50)
     assert skewness(values) == pytest.approx(float(stats.skew(values)))
     assert skewness(np.ones(5)) == 0.0
+    assert skewness(values[:3]) == pytest.approx(float(stats.skew(values[:3])))
+    assert skewness(values[:2]) == 0.0  # two values are symmetric about their mean
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 16, 32])

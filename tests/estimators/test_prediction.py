@@ -91,6 +91,51 @@ def test_no_comparison_without_a_printed_spread_and_sample(figures, n):
     assert published_effect(figures, n, scale="ratio") is None
 
 
+def test_no_comparison_with_a_rate_or_with_a_study_of_one_text():
+    figures = {"rope": 4.0, "rope_sd": 1.0, "drope": 2.0, "drope_sd": 1.0}
+    assert published_effect(figures, 10, scale="rate") is None
+    assert published_effect(figures, 1, scale="difference") is None
+    assert published_effect(figures, 2, scale="difference") is not None
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "variances"),
+    [
+        ("difference", -2.0, (0.6**2 / 9, 3.0**2 / 9)),
+        ("ratio", 0.5, ((0.6 / 4) ** 2 / 9, (0.5 * 3.0 / 4) ** 2 / 9)),  # delta method
+    ],
+)
+def test_the_spread_of_a_published_effect_against_hand_computation(scale, value, variances):
+    figures = {"rope": 4.0, "rope_sd": 3.0, "drope": 2.0, "drope_sd": 0.6}
+    effect = published_effect(figures, 9, scale=scale)
+    assert effect is not None
+    assert (effect.value, effect.degrees, effect.scale) == (value, 8, scale)
+    assert effect.variances == pytest.approx(variances)
+
+
+def test_an_interval_has_the_degrees_of_all_three_spreads_against_satterthwaite():
+    """Each variance is divided by its own n - 1: of ours, and of both published models."""
+    rng = np.random.default_rng(4)
+    gaps = rng.normal(3, 2, 20)
+    effect = published_effect({"rope": 4.0, "rope_sd": 3.0, "drope": 6.0, "drope_sd": 0.6}, 5, scale="difference")
+    assert effect is not None
+    found = replication(difference(per_text(gaps), per_text(np.zeros(20)), unit="x"), effect)
+    parts, degrees = np.array([gaps.var(ddof=1) / 20, 0.6**2 / 5, 3.0**2 / 5]), np.array([19, 4, 4])
+    half = stats.t.isf(0.025, parts.sum() ** 2 / (parts**2 / degrees).sum()) * np.sqrt(parts.sum())
+    assert (found.low, found.high) == pytest.approx((gaps.mean() - half, gaps.mean() + half))
+
+
+def test_an_effect_printed_without_spread_is_clear_unless_it_is_none():
+    estimate = ratio(per_text([3.0, 3.0]), per_text([2.0, 2.0]))
+    figures = {"rope": 4.0, "rope_sd": 0.0, "drope": 5.0, "drope_sd": 0.0}
+    for drope, size in ((5.0, 2.0), (3.0, -2.0), (4.0, None)):
+        effect = published_effect(figures | {"drope": drope}, 10, scale="ratio")
+        assert effect is not None
+        found = replication(estimate, effect)
+        assert (found.low, found.high, found.inside) == (1.5, 1.5, False)
+        assert np.isnan(found.effect_ratio) if size is None else found.effect_ratio == size
+
+
 def test_every_catalogued_spread_is_comparable():
     found = {
         id: published_effect(entry.figures, entry.n, scale="ratio")
