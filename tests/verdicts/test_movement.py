@@ -8,7 +8,7 @@ from scipy import stats
 
 from dropeact.estimators import Argmax, Conjunction, Estimate, Part
 from dropeact.estimators.regions import at_least
-from dropeact.verdicts.movement import Movement, movement, paired, recorded_movement, welch
+from dropeact.verdicts.movement import Movement, contributions, movement, paired, recorded_movement, welch
 from dropeact.verdicts.movement import _sampled as sampled
 from tests.bare_records import BARE
 
@@ -30,6 +30,15 @@ def test_exact_numbers_that_differ_moved_and_equal_ones_did_not():
     assert still is not None
     assert (moved.value, moved.low, moved.high, moved.beyond) == (0.5, 0.5, 0.5, True)
     assert (still.low, still.high, still.beyond) == (0.0, 0.0, False)
+
+
+def test_an_exact_number_below_0_has_a_floor_as_one_above_it():
+    for sign in (1, -1):
+        old, rounded = recorded(sign * 2.0, exact=True), recorded(sign * 2.000001, exact=True)
+        moved = recorded_movement(old, rounded)
+        assert moved is not None
+        assert not moved.beyond
+        assert moved.floor == pytest.approx(2e-6, rel=1e-5)
 
 
 def test_two_recorded_intervals_move_as_their_means_and_spreads_do_against_welch_in_scipy():
@@ -66,7 +75,7 @@ def test_an_interval_beside_an_exact_number_moves_by_its_own_freedom_against_stu
     ids=["no estimate", "no lower end", "no upper end", "one text", "another part"],
 )
 def test_what_has_no_interval_or_is_of_another_part_has_not_moved(other):
-    known = recorded(1.0, 0.5, 1.5, n=9)
+    known = recorded(1.0, 0.5, 1.5, n=2)
     assert recorded_movement(known, known) is not None
     assert recorded_movement(known, other) is None
     assert recorded_movement(other, known) is None
@@ -96,6 +105,12 @@ def test_what_is_not_finite_has_not_moved():
     endless = Estimate(np.linspace(1, 2, n), np.zeros(n), "ratio", "ratio")
     assert movement(endless, spread_out(1.0), MORE, same_texts=True) is None
     assert movement(spread_out(1.0), endless, MORE, same_texts=True) is None
+
+
+def test_a_text_contributes_its_own_value_to_a_mean_and_its_linearised_one_to_a_ratio_against_hand_count():
+    assert contributions(Estimate(np.array([1.0, 4.0]), np.ones(2), "difference", "x")).tolist() == [1.0, 4.0]
+    ratio = Estimate(np.array([1.0, 5.0]), np.array([1.0, 3.0]), "ratio", "ratio")  # 6 / 4
+    assert contributions(ratio).tolist() == [1.5 + (1 - 1.5) / 2, 1.5 + (5 - 4.5) / 2]
 
 
 def test_other_texts_and_fewer_of_them_are_compared_as_independent_against_scipy():

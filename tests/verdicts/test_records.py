@@ -34,6 +34,12 @@ def test_records_are_read_back_as_they_were_written_in_their_order(tmp_path):
     assert read_verdicts(tmp_path / "verdicts.json") == (RECORDS, {"seed": 0})
 
 
+def test_what_is_no_number_is_never_written():
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            as_json([replace(BARE, estimate=value)], {})
+
+
 def test_records_of_an_older_version_lack_only_what_came_later(tmp_path):
     body = json.loads(as_json(RECORDS, {}))
     later = ("set", "exact", "label", "sign_flip", "skewness", "claim_hash", "remarks", "revised", "parts")

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dropeact.estimators import PValues, exact
+from dropeact.estimators import Conjunction, Estimate, Part, PValues, exact
 from dropeact.estimators.regions import at_least
 from dropeact.verdicts.evaluation import Evaluated
 from dropeact.verdicts.registry import Claim
@@ -79,12 +80,22 @@ def test_what_lacks_is_said_with_its_own_reason_and_its_verdicts_are_dashes_wher
 def test_a_changed_verdict_says_whether_it_is_worse_and_why(old, new, reason, note):
     change = changed(KEY, side(replace(RECORD, verdict=old)), side(replace(RECORD, verdict=new, reason=reason)))
     assert (change.state, change.regressed, change.notes) == ("verdict changed", True, (note,))
+    assert change.verdicts == (old, new)
 
 
 def test_fewer_texts_are_counted_by_the_records_where_there_is_no_outcome():
     fewer = changed(KEY, side(RECORD), side(replace(RECORD, n=31)))
     assert (fewer.state, fewer.notes) == ("fewer texts", ("31 texts, the baseline has 32",))
     assert (changed(KEY, side(RECORD), side(replace(RECORD, n=33))).state) == "same"
+
+
+def test_texts_are_those_of_the_part_that_has_most_where_there_are_outcomes():
+    def of(*sizes):
+        parts = (Part(str(n), Estimate(np.linspace(1, 2, n), np.ones(n), "difference", "x")) for n in sizes)
+        return replace(side(RECORD), evaluated={KEY: replace(EVALUATED, outcome=Conjunction(tuple(parts)))})
+
+    assert changed(KEY, of(20, 32), of(20, 31)).notes == ("31 texts, the baseline has 32",)
+    assert changed(KEY, of(20, 32), of(8, 32)).state != "fewer texts"
 
 
 def test_what_moved_is_named_by_both_recorded_intervals():
@@ -109,7 +120,9 @@ def test_a_region_whose_lower_side_is_open_and_a_claim_that_changed_are_said():
         "the claim changed since the baseline",
         "the region changed from difference >= 0.5 to rate >= -inf",
     )
-    assert changed(KEY, side(RECORD), side(replace(RECORD, claim_hash="new"))).notes == ()  # an old run names no hash
+    hashed = replace(RECORD, claim_hash="new")
+    assert changed(KEY, side(RECORD), side(hashed)).notes == ()  # an old run names no hash
+    assert changed(KEY, side(hashed), side(hashed)).notes == ()
 
 
 def test_a_baseline_that_is_judged_as_it_was_or_not_at_all_today_goes_without_saying():
