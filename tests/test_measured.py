@@ -110,8 +110,11 @@ def test_a_text_of_a_third_half_is_refused(measured):
 
 def test_what_was_read_is_shared_with_a_view_of_the_same_texts_alone(measured):
     assert measured.write_layers == {"A": 2, "B": 1}
+    for model in measured.columns:
+        model.__dict__["disruption"] = xr.Dataset(attrs={"of": model.name})
     same = measured.under(Protocol(site="projected", massive_threshold=7.0))
     assert same.rope.observations is measured.rope.observations
+    assert [model.disruption.attrs["of"] for model in same.columns] == ["rope", "dropped", "drope"]
     assert (same.protocol.site, same.drope.protocol.massive_threshold) == ("projected", 7.0)
     for other in (Protocol(corpus="repeated"), Protocol(arm="bos")):
         view = measured.under(other)

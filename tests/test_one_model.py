@@ -68,7 +68,7 @@ def test_massive_values_are_counted_as_the_protocol_says_against_hand_count(tmp_
 
 
 @pytest.mark.parametrize("name", ["first_norm", "entropy"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_stream_that_is_not_finite_after_a_block_leaves_that_block_without_counts(tmp_path, name, value):
     values = np.ones((2, 3))
     values[0, 0] = values[1, 2] = value  # before the first block; after block 1
