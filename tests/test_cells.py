@@ -9,7 +9,8 @@ import xarray as xr
 
 from dropeact import store as storage
 from dropeact.axes import InputError
-from dropeact.joining import beside
+from dropeact.files import write_dataset
+from dropeact.joining import beside, joined
 from dropeact.store import Cell, Store, canonical
 
 CELL = ("rope", "passages", "first", "A", "observations")
@@ -57,6 +58,22 @@ def test_a_measurement_is_not_taken_for_another_whose_name_it_begins(tmp_path):
         store.load(*CELL[:3], "more")
 
 
+def test_a_cell_that_does_not_name_its_place_is_read_where_it_lies(tmp_path):
+    path = tmp_path / "store" / Cell(*CELL).path
+    write_dataset(path, xr.Dataset({"x": 3.0}, attrs={"dropeact_schema": 1}))  # as older results have it
+    assert float(Store(tmp_path).load(*CELL[:3], CELL[4])["x"]) == 3
+
+
+def test_halves_of_other_shapes_are_not_joined():
+    def half(name, layers):
+        coords = {"text": [name], "layer": range(layers)}
+        return xr.Dataset({"x": (("text", "layer"), np.ones((1, layers)))}, coords=coords)
+
+    assert joined([half("a", 2), half("b", 2)]).sizes == {"text": 2, "layer": 2}
+    with pytest.raises(ValueError, match="layer"):
+        joined([half("a", 2), half("b", 3)])
+
+
 def test_files_are_the_cells_alone_in_order(tmp_path):
     store = Store(tmp_path)
     assert store.files() == []
@@ -94,13 +111,18 @@ def part(length, condition="baseline"):
 
 
 def test_lengths_are_joined_from_short_to_long_however_they_are_named():
-    joined = beside([part(16384), part(512), part(8192), part(4096)])
-    assert joined["length"].values.tolist() == joined["x"].values.ravel().tolist() == [512, 4096, 8192, 16384]
-    assert joined["x"].dtype.kind == "i"
+    found = beside([part(16384), part(512), part(8192), part(4096)])
+    assert found["length"].values.tolist() == found["x"].values.ravel().tolist() == [512, 4096, 8192, 16384]
+    assert found["x"].dtype.kind == "i"
+
+
+def test_true_and_false_stay_so_where_none_lacks():
+    parts = [part(512).assign(right=("text", [True])), part(256).assign(right=("text", [True]))]
+    assert beside(parts)["right"].dtype == bool
 
 
 def test_conditions_are_joined_in_the_order_of_their_files_also_where_lengths_differ():
-    joined = beside([part(512, "massive"), part(256, "baseline")])
-    assert joined["condition"].values.tolist() == ["massive", "baseline"]
-    by_condition = joined["x"].transpose("text", "condition", "length")
+    found = beside([part(512, "massive"), part(256, "baseline")])
+    assert found["condition"].values.tolist() == ["massive", "baseline"]
+    by_condition = found["x"].transpose("text", "condition", "length")
     assert by_condition.sel(length=[256, 512]).values.tolist() == [[[-1, 512], [256, -1]]]
