@@ -7,7 +7,7 @@ from scipy import stats
 
 from dropeact.estimators import Conjunction, Estimate, Part, PValues, items
 from dropeact.estimators.regions import at_least, at_most, within
-from dropeact.verdicts.rule import decide, holm, is_exact, why_contradicted, why_inconclusive
+from dropeact.verdicts.rule import decide, holm, is_exact, shown, why_contradicted, why_inconclusive
 
 
 def sample(center, spread=0.1, n=16):
@@ -57,6 +57,16 @@ def test_a_compound_statement_is_exact_only_where_no_part_varies():
     constant, varying = Part("constant", sample(1.0, 0.0)), Part("varying", sample(1.0))
     assert is_exact(Conjunction((constant, constant)))
     assert not is_exact(Conjunction((constant, varying)))
+
+
+def test_the_numbers_beside_a_verdict_are_those_of_the_estimate_against_scipy():
+    estimate, region = sample(0.7), at_least(0.5, "r")
+    interval = stats.ttest_1samp(estimate.numerator, 0.0).confidence_interval(0.95)
+    seen = shown(estimate, region)
+    assert (seen.value, seen.low, seen.high) == pytest.approx((0.7, interval.low, interval.high))
+    assert (seen.n, seen.unit, seen.label, seen.exact, seen.region) == (16, "x", "", False, region)
+    constant = shown(sample(0.7, 0.0), region)
+    assert (constant.n, constant.exact) == (1, True)
 
 
 def test_two_texts_have_a_number_that_would_decide_and_one_has_none():
