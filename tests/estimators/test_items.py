@@ -250,6 +250,18 @@ def test_right_and_wrong_answers_are_as_far_from_their_bounds_by_symmetry(right,
     assert many.interval == pytest.approx([1 - end for end in few.interval[::-1]])
 
 
+@pytest.mark.parametrize(("right", "bound"), [(5, 0.9), (5, 0.2), (1, 0.5), (9, 0.5), (0, 0.3)])
+def test_an_effect_is_the_smaller_of_both_tests_against_their_formulas(right, bound):
+    """Beside the spread of these answers, sqrt(p (1 - p) n / (n - 1)), and of answers on the bound."""
+    rate = right / 10
+    spreads = np.sqrt([rate * (1 - rate) * 10 / 9, bound * (1 - bound)])
+    assert items.mean(some(right, 10), unit="x").effect(bound) == pytest.approx((rate - bound) / spreads.max())
+
+
+def test_a_ratio_over_none_has_no_interval():
+    assert items.ratio(some(3, 10), some(0, 10)).interval == (-np.inf, np.inf)
+
+
 def test_a_mean_and_a_sum_over_tasks_say_what_they_are():
     assert items.mean(some(3, 10), unit="x").scale == "rate"
     assert items.mean(some(3, 10), unit="x", scale="difference").scale == "difference"

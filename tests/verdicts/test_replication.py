@@ -133,6 +133,30 @@ def test_regions_against_hand_arithmetic():
         assert (region.low, region.high) == pytest.approx(bounds), region.rationale
 
 
+def test_factors_of_perplexity_are_compared_in_nats_against_hand_arithmetic():
+    """RoPE 4.12 and DroPE 3.39 of one ablation; 1,405 of another: the tolerance is one of the logarithms."""
+    tolerance = published.claims()["bos-v-ablation-similar"].tolerance
+    assert tolerance is not None
+    region, center = regions.replicates_factors("bos-v-ablation-similar", "drope", "rope"), log(3.39) / log(4.12)
+    half = tolerance.half_width(center)
+    assert (region.low, region.high) == pytest.approx((center - half, center + half))
+    single = regions.replicates_factor("layer1-bos-only", "rope")
+    assert (single.low + single.high) / 2 == pytest.approx(log(1405))
+
+
+def test_a_region_has_the_scale_of_its_figure_and_says_which_that_is():
+    change = "massive-query-reduction"
+    assert regions.replicates(change, "change", scale="ratio").scale == "ratio"
+    as_difference = regions.replicates(change, "change", scale="difference")
+    assert (as_difference.scale, as_difference.low + as_difference.high) == ("difference", pytest.approx(2 * -0.39))
+    first = regions.replicates("sink-rate-early-layers", "drope", scale="rate", at=0)
+    assert first.scale == "rate"
+    assert "the published drope (0) of sink-rate-early-layers" in first.rationale
+    assert "the published change of massive-query-reduction" in as_difference.rationale
+    assert regions.replicates_ratio("bos-write-higher").scale == "ratio"
+    assert regions.replicates_difference("layer0-attention-suppressed").scale == "difference"
+
+
 @pytest.mark.parametrize(
     ("region", "line"),
     [
