@@ -5,12 +5,12 @@ import pytest
 import xarray as xr
 
 from dropeact.axes import Column
-from dropeact.estimators import Untestable, both, difference, mean, where_tested
+from dropeact.estimators import Argmax, Estimate, Untestable, both, difference, mean, where_tested
 from dropeact.estimators.regions import at_least, at_most, equivalent_nats
 from dropeact.measured import natural
 from dropeact.store import Cell, Store
 from dropeact.verdicts import judge
-from dropeact.verdicts.noise import shiftings
+from dropeact.verdicts.noise import Noise, shiftings, within_noise
 from dropeact.verdicts.registry import Claim
 from tests.synthetic_results import PAIR, results
 
@@ -106,6 +106,32 @@ def test_one_part_within_the_noise_takes_the_whole_statement(tmp_path):
     record = judge(folder, claims=of(two))[0]
     assert record.verdict == "inconclusive"
     assert record.reason.startswith("small: an effect of 0.01")
+
+
+def lead(center):
+    return Estimate(center + 0.01 * np.linspace(-1, 1, 8), np.ones(8), "difference", "nats")
+
+
+@pytest.mark.parametrize(("noise", "within"), [(0.3, True), (0.1, False)])
+def test_of_a_largest_mean_the_closest_lead_has_to_exceed_the_noise(tmp_path, noise, within):
+    """A lead of 0.2 over the nearest rival, and of 5 over another, that measuring again moves by `noise`."""
+    measured = natural(Store(noisy(tmp_path, {"nats_mean": 1e-3})), PAIR)
+
+    def leads(by):
+        return Argmax({1: lead(5.0 + by), 2: lead(0.2 + by)}, {0: lead(-0.2 - by)}, "largest at layer 0")
+
+    found = within_noise(leads(0.0), at_least(3.0, "of the claim, not of a lead"), measured, lambda _: leads(noise))
+    assert (found is not None) == within
+    if found is not None:
+        assert (found.effect, found.noise, found.label) == (pytest.approx(0.2), pytest.approx(0.3), "")
+        assert str(found) == "an effect of 0.2 is within the noise floor of 0.3"
+
+
+def test_an_effect_below_0_is_said_by_its_size(tmp_path):
+    measured = natural(Store(noisy(tmp_path, {"nats_mean": 1e-3})), PAIR)
+    found = within_noise(lead(-0.2), at_most(-0.1, "less"), measured, lambda _: lead(0.05))
+    assert str(found) == "an effect of 0.2 is within the noise floor of 0.25"
+    assert str(Noise(0.5, 1.0, "DroPE")) == "DroPE: an effect of 0.5 is within the noise floor of 1"
 
 
 def test_a_statement_of_no_effect_is_left_to_its_margin(tmp_path):
