@@ -57,6 +57,13 @@ def test_two_recorded_intervals_move_as_their_means_and_spreads_do_against_welch
     assert not moved.paired
 
 
+def test_a_recorded_movement_names_the_part_that_both_records_show():
+    shown = recorded(1.0, 0.5, 1.5, n=9, label="key")
+    moved = recorded_movement(shown, shown)
+    assert moved is not None
+    assert moved.label == "key"
+
+
 def test_an_interval_beside_an_exact_number_moves_by_its_own_freedom_against_student():
     moved = recorded_movement(recorded(1.0, exact=True), recorded(2.0, 1.5, 2.5, n=9))
     assert moved is not None
@@ -96,6 +103,9 @@ def test_of_a_compound_statement_the_part_that_is_now_weakest_is_compared():
     moved = movement(old, new, MORE, same_texts=True)
     assert moved is not None
     assert (moved.label, moved.value) == ("key", pytest.approx(-3.0))
+    elsewhere = movement(old, new, MORE, same_texts=False)
+    assert elsewhere is not None
+    assert (elsewhere.label, elsewhere.paired) == ("key", False)
     renamed = Conjunction((Part("value", spread_out(2.0)),))
     assert movement(old, renamed, MORE, same_texts=True) is None
 
