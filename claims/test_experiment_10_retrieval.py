@@ -121,7 +121,7 @@ def kept(measured: Measured, name: str, model: Model) -> Estimate:
     beyond, inside = xr.align(beyond, inside, join="inner", exclude=("length", "form", "candidate"))
     rates = [f"{float(found(answers).mean()):.2f} of those of {tokens(answers)} tokens" for answers in (inside, beyond)]
     remark(f"Of {beyond.sizes['text']} prompts, each in both forms, {name} answers {' and '.join(rates)}")
-    require_found(found(inside), f"{model.name} within the training length")
+    require_found(found(inside), f"{model.title} within the training length")
     return items.ratio(found(beyond), found(inside))
 
 
@@ -233,7 +233,7 @@ def gain(measured: Measured, model: Model) -> Estimate:
     """
     exact = undisturbed(measured, model)["exact"].mean("length", skipna=False)
     forms = {form: exact.sel(form=form, drop=True) for form in ("plain", "cued")}
-    require_found(max(forms.values(), key=lambda values: float(values.mean())), f"{model.name} in the better form")
+    require_found(max(forms.values(), key=lambda values: float(values.mean())), f"{model.title} in the better form")
     return items.difference(forms["cued"], forms["plain"], unit=FOUND)
 
 

@@ -23,7 +23,7 @@ def counted(model: Model, names: tuple[str, ...], condition: str, score: str = "
     """The tasks that this model performs undisturbed: right or wrong per item, undisturbed and under a condition."""
     model.require_dose()
     knowledge, retrieval = model.measurement("knowledge"), model.measurement("retrieval")
-    return tasks.counted(knowledge, retrieval, names, condition, name=model.name, score=score)
+    return tasks.counted(knowledge, retrieval, names, condition, name=model.title, score=score)
 
 
 def passkeys(measured: Measured, name: str, condition: str) -> Answers:

@@ -23,7 +23,7 @@ CONDITION = "first-mlp"
 
 def increase(measured: Measured, model: Model) -> xr.DataArray:
     """Loss increase per text, where the norm is gone and the sinks fell."""
-    require_removed(removal.checks(measured, model), CONDITION, model.name)
+    require_removed(removal.checks(measured, model), CONDITION, model.title)
     return model.nats(CONDITION) - model.nats("baseline")
 
 

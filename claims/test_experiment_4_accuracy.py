@@ -19,8 +19,8 @@ CONDITION = "first-mlp"
 def performed(model: Model, condition: str) -> dict[str, tasks.Answers]:
     """Every task that the model performs undisturbed; the intervention did what it is named for."""
     knowledge, retrieval = model.measurement("knowledge"), model.measurement("retrieval")
-    require_removed(knowledge, condition, model.name)
-    return tasks.counted(knowledge, retrieval, tasks.TASKS, condition, name=model.name)
+    require_removed(knowledge, condition, model.title)
+    return tasks.counted(knowledge, retrieval, tasks.TASKS, condition, name=model.title)
 
 
 @claim(

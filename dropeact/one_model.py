@@ -20,6 +20,7 @@ CACHED = (
     "disruption_by_threshold",
     "effects",
 )
+NAMES: dict[str, str] = {"rope": "RoPE", "dropped": "just dropped", "drope": "DroPE"}  # as a reader sees them
 HARNESS, HARNESS_ARM = "harness", "own"  # tasks of lm-evaluation-harness, which begins its texts in its own way
 DOSED = ("massive", "random", "norm-matched", "next-largest", "smallest")  # as many channels as lambda makes massive
 
@@ -45,6 +46,11 @@ class Model:
     name: Column
     protocol: Protocol
     store: Store
+
+    @property
+    def title(self) -> str:
+        """The model as a reader sees it named."""
+        return NAMES[self.name]
 
     def measurement(self, name: str, *, corpus: str | None = None) -> xr.Dataset:
         """A stored dataset of this column, both halves together."""

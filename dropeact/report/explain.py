@@ -21,7 +21,7 @@ def explained(id: str, directory: Path | None = None, own: Iterable[Path] = ()) 
     """The lines of `dropeact explain`, of a claim of the project or of the files in `own`."""
     claims = load_claims(own)
     if id not in claims:
-        near = ", ".join(name for name in claims if id.split("-")[0] in name) or "see `dropeact claims`"
+        near = ", ".join(name for name in claims if id.lower().split("-")[0] in name) or "see `dropeact claims`"
         raise InputError(f"expected the id of a claim; got {id!r}; {near}")
     folder = directory or bundled.folder("results") / DEFAULT
     store = Store(folder)

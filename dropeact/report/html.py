@@ -24,6 +24,7 @@ from dropeact.report.html_lines import number_line
 from dropeact.report.html_trajectory import trajectory
 from dropeact.report.render import contents, environment
 from dropeact.report.tables import complete
+from dropeact.run_file import check_ended
 from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims, robustness
 
@@ -32,6 +33,7 @@ def write_html(directory: Path, *, records: Sequence[Record] | None = None, outp
     """Write the page of the results in `directory` (default: report.html inside); return where it is."""
     store = Store(directory)
     run = store.read_run()
+    check_ended(run, directory)
     lock = expected.load(run["pair"]["name"])
     judged = list(records) if records is not None else judge(directory, families=lock.families)
     target = output or directory / "report.html"

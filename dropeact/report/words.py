@@ -3,6 +3,7 @@
 from math import isfinite
 from typing import Any
 
+from dropeact.one_model import NAMES
 from dropeact.verdicts.records import Record
 
 MARKS = {
@@ -13,7 +14,6 @@ MARKS = {
     "not applicable": "– not applicable",
     "not measured": "· not measured",
 }
-NAMES = {"rope": "RoPE", "dropped": "just dropped", "drope": "DroPE"}
 EXPERIMENTS = {
     "1": "Massive values",
     "2": "Disruption of massive values",
