@@ -13,6 +13,7 @@ pretending = pytest.mark.skipif(
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="needs a torch that takes a device written in Python",
 )
+on_a_gpu = pytest.mark.skipif(not GPU, reason="needs a CUDA device")
 MIXED = """
 import torch
 from tests.another_device.pretended import pretending
@@ -49,7 +50,7 @@ def stored(folder):
     "devices",
     [
         pytest.param(["pretend", "spread"], marks=pretending),
-        pytest.param(["cuda", "auto"], marks=pytest.mark.skipif(not GPU, reason="needs a CUDA device")),
+        pytest.param(["cuda", "auto"], marks=[pytest.mark.gpu, on_a_gpu]),
     ],
     ids=" and ".join,
 )

@@ -19,6 +19,7 @@ from tests import tiny_models
 from tests.tiny_models import rows_entropy
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # before tests are kept from a GPU: see tests/conftest.py
+pytestmark = pytest.mark.gpu
 HALVES = (torch.bfloat16, torch.float16)
 HALF_MAX = torch.finfo(torch.float16).max  # 65,504
 WINDOW = 7
