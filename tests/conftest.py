@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -15,6 +14,8 @@ def on_the_cpu() -> Iterator[dict[str, str]]:
 
     Numbers are compared with those of a CPU, and training takes bfloat16 on a GPU. Tests of a GPU name it themselves.
     """
+    import torch  # claims are collected beside tests, and judged without it
+
     before = dict(os.environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)

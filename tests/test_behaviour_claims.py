@@ -221,10 +221,10 @@ def test_long_texts_are_drawn_among_the_others_against_hand_count(planted, tmp_p
     panels = Figure().subplots(1, 2)
     retrieval_figures.paint_retrieval(panels, of_run(store, store.read_run()))
     drawn = {bars.get_label(): bars.lines[0] for bars in panels[0].containers}
-    assert drawn["RoPE, plain"].get_xydata() == pytest.approx(
-        np.array([[256, 0.98], [512, 0.98], [4096, 1], [8192, 0]])
-    )
-    assert drawn["DroPE, plain"].get_xydata() == pytest.approx(np.array([[256, 0.64], [512, 0.64]]))
+    beside = np.array([retrieval_figures.ASIDE, 1])  # left of the length RoPE, right of it DroPE
+    rope, drope = (drawn[f"{model}, plain"].get_xydata() for model in ("RoPE", "DroPE"))
+    assert rope * beside == pytest.approx(np.array([[256, 0.98], [512, 0.98], [4096, 1], [8192, 0]]))
+    assert drope / beside == pytest.approx(np.array([[256, 0.64], [512, 0.64]]))
     by_depth = next(line for line in panels[1].get_lines() if len(line.get_xdata()) == len(DEPTHS))
     assert by_depth.get_ydata() == pytest.approx([1, 1, 1, 1, 0.9])  # at 512 tokens: of ten prompts a half and depth
 

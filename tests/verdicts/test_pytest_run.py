@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dropeact import corpus
 from dropeact.report.explain import explained
 from dropeact.verdicts import registry
 from tests.synthetic_results import PAIR, results
@@ -151,7 +152,8 @@ def test_the_claim_that_the_documentation_shows_is_judged_and_explained(tmp_path
     assert lines[-1].endswith(
         f"--claims={tmp_path / 'mine.py'} --out=runs/{lines[0].split(':')[0]} -k sinks-before-the-write"
     )
-    assert sum(line.split()[0].isdecimal() for line in lines if line.strip()) == 32
+    texts = {passage.id for passage in corpus.passages()}
+    assert {words[0] for words in map(str.split, lines) if len(words) == 3 and words[0] in texts} == texts
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "two workers"])

@@ -94,5 +94,5 @@ def test_against_a_statement_about_items_each_part_and_each_side_is_a_test_of_a_
     outside = answers(18)  # 0.45, below the region
     outcome = Conjunction(tuple(Part(str(i), outside) for i in range(parts))) if parts > 1 else outside
     said = why_inconclusive(outcome, region, 4, sample="items")
-    assert said.startswith(f"about {outside.deciding(0.5, 4 * tests)} items would decide")
+    assert said.startswith(f"about {outside.deciding(0.5, 4 * tests):,} items would decide")
     assert (outside.deciding(0.5, 4 * tests) == outside.deciding(0.5, 4)) == (tests == 1)

@@ -63,7 +63,9 @@ def test_what_lacks_is_said_with_its_own_reason_and_its_verdicts_are_dashes_wher
     assert won.notes == ("the set was not measured",)
     assert changed(KEY, side(RECORD), side()).verdicts == ("supported", "–")
     assert changed(KEY, side(), side(RECORD)).verdicts == ("–", "supported")
-    assert changed(KEY, side(RECORD), side()).notes == ("no claim registers it any more",)
+    assert changed(KEY, side(RECORD), side()).notes == (
+        "no claim registers it any more (one of your own: give --claims=FILE)",
+    )
     assert changed(KEY, side(), side(RECORD)).notes == ("the baseline never judged it",)
 
 

