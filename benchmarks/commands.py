@@ -32,6 +32,7 @@ def measured() -> list[dict[str, Any]]:
             "judge stored results (the engine alone, new process)": [*python, "-c", ENGINE, str(RESULTS)],
             "`pytest -m claims` on stored results": [*python, "-m", "pytest", "-m", "claims", "-q"],
             "`dropeact report` from stored results": report,
+            "`dropeact report --html` from stored results": [*report, "--html"],
         }
         return [row(name, [seconds(line) for _ in range(ROUNDS)]) for name, line in lines.items()]
 
