@@ -1,5 +1,7 @@
 """Commands that read stored results: verdicts, reports, comparisons, the audit. No model is loaded."""
 
+import gc
+import os
 import shlex
 import subprocess
 import sys
@@ -17,6 +19,9 @@ def claim_ids(incomplete: str) -> list[str]:
     from dropeact import published
 
     return [id for id in published.claims() if id.startswith(incomplete)]
+
+
+RARELY = 100_000, 50, 50  # many small arrays and marks of figures, hardly a cycle: looking for those took a tenth
 
 
 OwnOption = Annotated[
@@ -58,6 +63,8 @@ def report(
     Examples: dropeact report results/smollm2-135m; dropeact report results/smollm2-135m --open;
     dropeact report results/smollm2-135m runs/mine
     """
+    gc.set_threshold(*RARELY)
+    processes = os.cpu_count() or 1
     if len(directories) > 1 and (html or show or summary or badge):
         raise InputError(f"expected one folder with --html, --open, --summary or --badge; got {len(directories)}")
     if (html or show) + summary + badge > 1:
@@ -79,7 +86,7 @@ def report(
     elif html or show:
         from dropeact.report.html import write_html
 
-        page = write_html(directories[0], output=output)
+        page = write_html(directories[0], output=output, processes=processes)
         print(page)
         if show:
             typer.launch(page.resolve().as_uri())
@@ -87,7 +94,7 @@ def report(
         from dropeact.report.folder import forgotten, write
 
         lost = forgotten(directories[0])
-        print(write(directories[0], output=output))
+        print(write(directories[0], output=output, processes=processes))
         if lost:
             print(lost, file=sys.stderr)
 

@@ -12,6 +12,7 @@ from dropeact.files import write_text
 from dropeact.measured import Measured, of_run
 from dropeact.report import observed
 from dropeact.report.gallery import gallery
+from dropeact.report.painting import painting
 from dropeact.report.render import contents, findings, relative
 from dropeact.report.tables import complete
 from dropeact.run_file import check_ended
@@ -26,6 +27,7 @@ def write(
     records: Sequence[Record] | None = None,
     output: Path | None = None,
     replace: bool | None = None,
+    processes: int = 1,
 ) -> Path:
     """Write FINDINGS.md of the results in `directory`, and what it links to; return where it is.
 
@@ -37,16 +39,17 @@ def write(
     run = store.read_run()
     check_ended(run, directory)
     replace = not bundled.is_accepted(directory) if replace is None else replace
-    judged = (
-        list(records) if records is not None else judge(directory, families=expected.load(run["pair"]["name"]).families)
-    )
     target = output or default_output(directory)
-    audited = audit(published.path("audit.toml"), published.path("evidence.json"))
     folder = figure_folder(directory, target)
+    with painting(directory, folder, replace=replace, processes=processes) as painted:
+        families = expected.load(run["pair"]["name"]).families
+        judged = list(records) if records is not None else judge(directory, families=families)
+        audited = audit(published.path("audit.toml"), published.path("evidence.json"))
+        with complete(directory):
+            measured = of_run(store, run)
+            strips = robustness.strips(measured, load_claims())
+            drawn = gallery(measured, judged, strips, audited, folder, replace=replace, painted=painted)
     with complete(directory):
-        measured = of_run(store, run)
-        strips = robustness.strips(measured, load_claims())
-        drawn = gallery(measured, judged, strips, audited, folder, replace=replace)
         shown = contents(measured, run, judged, audited, strips, drawn, lambda figure: relative(figure.path, target))
         text = findings(shown)
         if replace and (output is None or os.access(directory, os.W_OK)):  # of what is only read, the report alone

@@ -1,6 +1,6 @@
 """Measurements, records and audit -> every figure of the report, painted into a folder where it is not there yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,14 +44,17 @@ def gallery(
     folder: Path,
     *,
     replace: bool,
+    painted: Callable[[], bool] = lambda: False,
 ) -> Gallery:
-    """Every figure of the report, painted where it is missing or to be replaced."""
-    return Gallery(
-        overview_figure(records, folder, replace=replace),
-        of_experiments(measured, folder, replace=replace),
-        sensitivity.sensitivity_figure(strips, folder, replace=replace),
-        of_audit(audited, folder, replace=replace),
-    )
+    """Every figure of the report, painted where it is missing or to be replaced.
+
+    `painted` says, once nothing else is left to paint, whether another process has painted those of the experiments.
+    """
+    overview = overview_figure(records, folder, replace=replace)
+    curves = sensitivity.sensitivity_figure(strips, folder, replace=replace)
+    audit = of_audit(audited, folder, replace=replace)
+    there = painted()
+    return Gallery(overview, of_experiments(measured, folder, replace=replace and not there), curves, audit)
 
 
 def of_experiments(measured: Measured, folder: Path, *, replace: bool) -> list[Figure]:

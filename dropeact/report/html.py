@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from shutil import copytree
@@ -22,6 +22,7 @@ from dropeact.report.gallery import gallery
 from dropeact.report.html_charts import CHARTED, Heat, charts, heat_maps
 from dropeact.report.html_lines import number_line
 from dropeact.report.html_trajectory import trajectory
+from dropeact.report.painting import painting
 from dropeact.report.render import contents, environment
 from dropeact.report.tables import complete
 from dropeact.run_file import check_ended
@@ -29,28 +30,40 @@ from dropeact.store import Store
 from dropeact.verdicts import Record, expected, judge, load_claims, robustness
 
 
-def write_html(directory: Path, *, records: Sequence[Record] | None = None, output: Path | None = None) -> Path:
-    """Write the page of the results in `directory` (default: report.html inside); return where it is."""
+def write_html(
+    directory: Path, *, records: Sequence[Record] | None = None, output: Path | None = None, processes: int = 1
+) -> Path:
+    """Write the page of the results in `directory` (default: report.html inside); return where it is.
+
+    Of two `processes` the second paints the figures of the experiments.
+    """
     store = Store(directory)
     run = store.read_run()
     check_ended(run, directory)
-    lock = expected.load(run["pair"]["name"])
-    judged = list(records) if records is not None else judge(directory, families=lock.families)
+    families = expected.load(run["pair"]["name"]).families
     target = output or directory / "report.html"
-    with complete(directory), TemporaryDirectory() as folder:
-        text = page(of_run(store, run), run, judged, Path(folder))
+    with complete(directory), TemporaryDirectory() as name:
+        folder = Path(name)
+        if bundled.is_accepted(directory) and (accepted := directory / "figures").is_dir():
+            copytree(accepted, folder, dirs_exist_ok=True)
+        with painting(directory, folder, replace=False, processes=processes) as painted:
+            judged = list(records) if records is not None else judge(directory, families=families)
+            text = page(of_run(store, run), run, judged, folder, painted)
     write_text(target, text)
     return target
 
 
-def page(measured: Measured, run: Mapping[str, Any], records: Sequence[Record], folder: Path) -> str:
+def page(
+    measured: Measured,
+    run: Mapping[str, Any],
+    records: Sequence[Record],
+    folder: Path,
+    painted: Callable[[], bool] = lambda: False,
+) -> str:
     """The text of the page, its figures painted into `folder`; the same results give the same bytes."""
     audited = audit(published.path("audit.toml"), published.path("evidence.json"))
     strips = robustness.strips(measured, load_claims())
-    accepted = measured.store.directory / "figures"
-    if bundled.is_accepted(measured.store.directory) and accepted.is_dir():
-        copytree(accepted, folder, dirs_exist_ok=True)
-    drawn = gallery(measured, records, strips, audited, folder, replace=False)
+    drawn = gallery(measured, records, strips, audited, folder, replace=False, painted=painted)
     shown = contents(measured, run, records, audited, strips, drawn, lambda figure: figure.path.name)
     made = environment()
     made.filters["markdown"] = partial(markdown.html, pictures={f.path.name: embedded(f.path) for f in drawn.every})
