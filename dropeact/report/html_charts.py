@@ -46,8 +46,8 @@ def observed(name: str) -> Callable[[Model], xr.DataArray]:
 
 def counted(tensor: str) -> Profile:
     """Massive values of one tensor by layer."""
-    name = f"assive {tensor.capitalize()} values"
-    labels = Labels(f"massive-{tensor}", "1", f"M{name}", f"{BANDS} {WRITTEN}", f"m{name}")
+    values = f"{tensor.capitalize()} values"
+    labels = Labels(f"massive-{tensor}", "1", f"Massive {values}", f"{BANDS} {WRITTEN}", f"massive {values}")
     return Profile(labels, lambda model: model.counts(tensor))
 
 

@@ -44,6 +44,7 @@ FIGURES = {
     "smollm_360m_niah_2x": "SmolLM-360M at twice the length",
     "off_by_one_length": "one digit more or less",
 }
+PLACES = ("llama2_7b_dims",)
 SHORT = {"ppl": "perplexity", "sd": "(standard deviation)", "imdb": "reviews", "bos": "first key", "v": "value"}
 PARTS = 20
 
@@ -107,13 +108,13 @@ def headline(record: Record) -> str:
     """The one published figure that the table shows: that of the part shown, what is judged, else the first two."""
     figures = record.published or {}
     if (part := record.label.lower()) in figures:
-        return f"{named(part)} {figure(figures[part])}"
+        return told(part, figures[part])
     if "change" in figures:
         return f"{100 * figures['change']:+.3g}%"
     for key, form in (("ratio", "{:,g}×"), ("rate", "{:.1%}"), ("difference", "{:+g}"), ("r", "r = {:g}")):
         if key in figures and not isinstance(figures[key], (list, tuple)):
             return form.format(figures[key])
-    shown = [f"{named(key)} {figure(value)}" for key, value in figures.items() if not key.endswith("_sd")]
+    shown = [told(key, value) for key, value in figures.items() if not key.endswith("_sd")]
     return "; ".join(shown[:2]) or "—"
 
 
@@ -121,7 +122,12 @@ def published(record: Record) -> str:
     """The published figures by name."""
     if not record.published:
         return "—"
-    return "; ".join(f"{named(key)} {figure(value)}" for key, value in record.published.items())
+    return "; ".join(told(key, value) for key, value in record.published.items())
+
+
+def told(key: str, value: Any) -> str:
+    """A published figure with its name; what tells places, and counts nothing, has no separators."""
+    return f"{named(key)} {', '.join(map(str, value)) if key in PLACES else figure(value)}"
 
 
 def named(key: str) -> str:

@@ -32,3 +32,8 @@ def test_a_published_figure_is_the_same_in_the_table_and_below_it(record):
 def test_the_two_records_of_a_claim_have_anchors_of_their_own(record):
     assert words.anchor(replace(record, kind="magnitude")) == f"{record.id}-magnitude"
     assert words.anchor(replace(record, kind="direction")) == words.anchor(replace(record, kind="equivalence"))
+
+
+def test_places_are_named_and_counts_are_separated(record):
+    printed = replace(record, published={"llama2_7b_dims": [1415, 2533], "baseline": 1475})
+    assert words.published(printed) == "Llama-2-7B, channels 1415, 2533; baseline 1,475"
